@@ -1,0 +1,64 @@
+# Every target does all of its own set-up: it needs python3 (3.11 or newer), make and a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+URL := sqlite:///demo.db
+
+.PHONY: help demo test lint check stress bench mutate docs clean
+
+help:
+	@echo "make demo    two groups of agents talk over a bridge that is killed and restarted on the way"
+	@echo "make test    everything that must hold: style, types, layers, all tests with coverage"
+	@echo "make stress  the long forms of the crash and load tests"
+	@echo "make bench   what a message costs, beside a bare sqlite3 loop"
+	@echo "make mutate  break each guarantee in the code and see its test fail"
+	@echo "make docs    write the generated documents anew"
+
+demo: $(VENV)/runtime
+	$(BIN)/callosum demo
+
+test: lint
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+
+lint: $(VENV)/development
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: $(VENV)/development
+	$(BIN)/python -m pytest -x -q
+
+stress: $(VENV)/development
+	$(BIN)/python -m pytest -m stress -s
+
+bench: $(VENV)/development
+	$(BIN)/python benchmarks/bench_append.py
+
+mutate: $(VENV)/development
+	$(BIN)/python tests/mutate.py
+
+docs: $(VENV)/development
+	$(BIN)/python -m interface.catalogue > docs/events.md
+
+clean:
+	rm -rf $(VENV)
+
+# On Debian, `python3 -m venv` needs a package of its own; root gets it here, others are told.
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; $(PYTHON) is older. Try make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y python3-venv; } \
+	  || { echo "The venv module is missing: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/runtime: $(VENV)/made pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/development: $(VENV)/made pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@ $(VENV)/runtime

@@ -1,0 +1,140 @@
+"""Events to stored bytes and back.
+
+The state of a stored event is a MessagePack array of the event's own fields in order, typed on the way back.
+What the store knows already (id, version, topic) is left out, and so is the name of the aggregate's class, which
+the library would otherwise store and import: nothing in a state can make this program load anything. Only
+registered topics are read. Compression and encryption are the library's (COMPRESSOR_TOPIC, CIPHER_KEY).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from uuid import UUID
+
+import msgspec
+from eventsourcing.domain import BaseAggregate, CanInitAggregate, CanMutateAggregate, DomainEventProtocol
+from eventsourcing.persistence import Mapper, StoredEvent
+
+from application.errors import UnknownTopicError, UnreadableEventError
+from domain.dialogue import Dialogue
+
+__all__ = ["EventMapper", "Upcast", "events_of", "stored_fields"]
+
+_KNOWN_ELSEWHERE = {"originator_id", "originator_version", "originator_topic"}
+
+
+@dataclass(frozen=True)
+class Upcast:
+    """How events of an old topic are read today.
+
+    Attributes:
+        topic: the old one.
+        state: an array-like Struct with the fields as they were stored then.
+        event_class: today's class.
+        convert: the fields of today's class, by name, from an instance of `state`.
+    """
+
+    topic: str
+    state: type[msgspec.Struct]
+    event_class: type[CanMutateAggregate[UUID]]
+    convert: Callable[[Any], dict[str, Any]]
+
+
+def events_of(aggregate: type[BaseAggregate[UUID]]) -> list[Any]:
+    """The concrete event classes of an aggregate, in the order of its file."""
+    nested = [value for value in vars(aggregate).values() if isinstance(value, type)]
+    return [value for value in nested if issubclass(value, CanMutateAggregate) and hasattr(value, "TOPIC")]
+
+
+def stored_fields(event_class: Any) -> list[msgspec.structs.FieldInfo]:
+    """The fields that the stored state holds, in its order."""
+    return [field for field in msgspec.structs.fields(event_class) if field.name not in _KNOWN_ELSEWHERE]
+
+
+class _StoredForm:
+    """How the events of one topic are written and read."""
+
+    def __init__(self, aggregate_topic: str, event_class: Any) -> None:
+        fields = stored_fields(event_class)
+        self.names = [field.name for field in fields]
+        self.state = msgspec.defstruct(
+            event_class.__name__,
+            [(f.name, f.type) if f.required else (f.name, f.type, f.default) for f in fields],
+            array_like=True,
+        )
+        self.decoder = msgspec.msgpack.Decoder(self.state)
+        self.event_class = event_class
+        self.derived = {"originator_topic": aggregate_topic} if issubclass(event_class, CanInitAggregate) else {}
+
+    def fields(self, state: bytes) -> dict[str, Any]:
+        decoded = self.decoder.decode(state)
+        return {name: getattr(decoded, name) for name in self.names}
+
+
+class _OldForm:
+    """How the events of an old topic are read."""
+
+    def __init__(self, upcast: Upcast, newest: _StoredForm) -> None:
+        self.decoder = msgspec.msgpack.Decoder(upcast.state)
+        self.convert = upcast.convert
+        self.event_class = newest.event_class
+        self.derived = newest.derived
+
+    def fields(self, state: bytes) -> dict[str, Any]:
+        return self.convert(self.decoder.decode(state))
+
+
+class EventMapper(Mapper[UUID]):
+    """The library's mapper, with typed decoders for the aggregates and upcasts named here and nothing else."""
+
+    aggregates: ClassVar[Sequence[type[BaseAggregate[UUID]]]] = (Dialogue,)
+    upcasts: ClassVar[Sequence[Upcast]] = ()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._encoder = msgspec.msgpack.Encoder()
+        self._written = {
+            event_class.TOPIC: _StoredForm(aggregate.TOPIC, event_class)  # type: ignore[attr-defined]  # all have one
+            for aggregate in self.aggregates
+            for event_class in events_of(aggregate)
+        }
+        self._read: dict[str, _StoredForm | _OldForm] = dict(self._written)
+        for upcast in self.upcasts:
+            newest = self._written[upcast.event_class.TOPIC]  # type: ignore[attr-defined]  # likewise
+            self._read[upcast.topic] = _OldForm(upcast, newest)
+
+    def to_stored_event(self, domain_event: DomainEventProtocol[UUID]) -> StoredEvent:
+        topic: str = domain_event.TOPIC  # type: ignore[attr-defined]  # ours have one
+        form = self._written[topic]
+        state = self._encoder.encode(form.state(*[getattr(domain_event, name) for name in form.names]))
+        if self.compressor:
+            state = self.compressor.compress(state)
+        if self.cipher:
+            state = self.cipher.encrypt(state)
+        return StoredEvent(domain_event.originator_id, domain_event.originator_version, topic, state)
+
+    def to_domain_event(self, stored_event: StoredEvent) -> Any:
+        """Decode one event.
+
+        Raises:
+            UnknownTopicError: the topic is not registered here.
+            UnreadableEventError: the state does not decrypt, decompress or decode.
+        """
+        form = self._read.get(stored_event.topic)
+        if form is None:
+            raise UnknownTopicError(stored_event)
+        try:
+            fields = form.fields(self._plain(stored_event.state))
+        except Exception as error:  # compressors, ciphers and upcasts raise what they like; all mean the same here
+            raise UnreadableEventError(stored_event, str(error)) from error
+        return form.event_class(
+            originator_id=stored_event.originator_id,
+            originator_version=stored_event.originator_version,
+            **form.derived,
+            **fields,
+        )
+
+    def _plain(self, state: bytes) -> bytes:
+        if self.cipher:
+            state = self.cipher.decrypt(state)
+        return self.compressor.decompress(state) if self.compressor else state

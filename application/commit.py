@@ -1,0 +1,220 @@
+"""The bridge between the event loop and the store: one thread that appends, many commands at a time.
+
+What waits when the thread looks is one *round*: every command is decided on its dialogue's draft, and all that
+they add is one append. A lone command is a round of its own and waits for nothing. A refused command gets its
+error and leaves no trace in the round. When the store refuses the append (another process was faster, or a key
+was seen before) it has changed nothing and named all reasons: the round is decided again with that knowledge.
+
+Cancelling a command stops the waiting, not the append: if the thread has taken it already, it is recorded.
+Cancelled while it still waits, it is dropped.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+from eventsourcing.persistence import PersistenceError
+
+from application.commands import Command, Draft, Places, RepeatedKeyError
+from application.errors import CallosumClosedError
+from application.log import DialogueLog
+from application.recorder import AppendRefusedError, Duplicate
+from domain.errors import CallosumError
+
+__all__ = ["Writer", "commit"]
+
+MOST_COMMANDS: Final = 256
+MOST_BYTES: Final = 8 * 1024 * 1024
+_ANSWERS_AT_ONCE: Final = 64
+
+Outcome = object | Exception
+_Answer = TypeVar("_Answer")
+_logger = logging.getLogger("callosum.commit")
+
+
+def commit(log: DialogueLog, commands: Sequence[Command[Any]], now: datetime) -> list[Outcome]:
+    """Decide and append one round. The outcomes, in order: what the command answers, or why it was refused."""
+    outcomes: dict[int, Outcome] = {}
+    left = dict(enumerate(commands))
+    while left:
+        drafts: dict[UUID, Draft] = {}
+        try:
+            refused = _decide(log, left, drafts, now)
+            places = _append(log, drafts, now)
+        except _StaleError:
+            continue
+        except AppendRefusedError as refusal:
+            outcomes |= _learn(log, refusal, left)
+        except (PersistenceError, CallosumError) as error:
+            outcomes |= dict.fromkeys(left, error)
+        else:
+            outcomes |= refused.errors
+            outcomes |= {
+                number: command.outcome(places.get(command.dialogue) or Places())
+                for number, command in left.items()
+                if number not in refused.errors and number not in refused.deferred
+            }
+        left = {number: command for number, command in left.items() if number not in outcomes}
+    return [outcomes[number] for number in range(len(commands))]
+
+
+class _StaleError(Exception):
+    """A dialogue has moved on in another process: decide the round again."""
+
+
+class _Refused:
+    """The commands of a round that add nothing to its append: refused for good, or to be decided again."""
+
+    def __init__(self) -> None:
+        self.errors: dict[int, Outcome] = {}
+        self.deferred: set[int] = set()
+
+
+def _decide(log: DialogueLog, left: dict[int, Command[Any]], drafts: dict[UUID, Draft], now: datetime) -> _Refused:
+    refused = _Refused()
+    for number, command in left.items():
+        draft = drafts.get(command.dialogue)
+        if draft is None:
+            draft = drafts[command.dialogue] = Draft(partial(log.dialogue, command.dialogue))
+        try:
+            command.decide(draft, now)
+        except RepeatedKeyError:
+            refused.deferred.add(number)
+        except (CallosumError, PersistenceError) as error:
+            # What this process knows may be old: a reply to another process's message is no mistake.
+            if log.catch_up(command.dialogue):
+                raise _StaleError from None
+            refused.errors[number] = error
+    return refused
+
+
+def _append(log: DialogueLog, drafts: dict[UUID, Draft], now: datetime) -> dict[UUID, Places]:
+    for draft in drafts.values():
+        draft.flush(now)
+    changed = [(draft, dialogue) for draft in drafts.values() if (dialogue := draft.stored()) is not None]
+    keyed, first_event = [], 0
+    for draft, dialogue in changed:
+        keyed += draft.keyed(first_event)
+        first_event += len(dialogue.pending_events)
+    places: dict[UUID, Places] = {}
+    for recording in log.save(*(dialogue for _, dialogue in changed), keyed=keyed):
+        place = places.setdefault(recording.domain_event.originator_id, Places())
+        place.add(recording.domain_event, recording.notification.id)
+    return places
+
+
+def _learn(log: DialogueLog, refusal: AppendRefusedError, left: dict[int, Command[Any]]) -> dict[int, Outcome]:
+    """Take in why the store refused; the commands that are refused for good by it."""
+    moved = [conflict for conflict in refusal.conflicts if isinstance(conflict, UUID)]
+    learned = [log.catch_up(dialogue) or log.exists(dialogue) for dialogue in moved]
+    if not any(learned) and not refusal.duplicates:
+        return dict.fromkeys(left, refusal)  # nothing to learn: deciding again would go on for ever
+    known: dict[UUID, list[Duplicate]] = {}
+    for duplicate in refusal.duplicates:
+        known.setdefault(duplicate.originator_id, []).append(duplicate)
+    errors: dict[int, Outcome] = {}
+    for number, command in left.items():
+        try:
+            for duplicate in known.get(command.dialogue, ()):
+                command.repeated(duplicate)
+        except CallosumError as error:
+            errors[number] = error
+    return errors
+
+
+class _Waiting:
+    """A command on its way, and who waits for its answer."""
+
+    __slots__ = ("command", "future")
+
+    def __init__(self, command: Command[Any], future: asyncio.Future[Any]) -> None:
+        self.command = command
+        self.future = future
+
+
+class Writer:
+    """The thread. Made, fed and closed on one event loop."""
+
+    def __init__(self, log: DialogueLog, clock: Callable[[], datetime]) -> None:
+        self._log = log
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._next: _Waiting | None = None
+        self._closed = False
+        self._thread = Thread(target=self._run, name="callosum-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, command: Command[_Answer]) -> asyncio.Future[_Answer]:
+        """Hand over a command; commands of one caller are decided in the order of these calls."""
+        if self._closed:
+            raise CallosumClosedError
+        future: asyncio.Future[_Answer] = self._loop.create_future()
+        self._queue.put(_Waiting(command, future))
+        return future
+
+    async def close(self) -> None:
+        """Take no more commands, answer all that were taken, and end the thread."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            taken, ended = self._take()
+            taken = [waiting for waiting in taken if not waiting.future.cancelled()]
+            if taken:
+                self._answer(taken, self._commit([waiting.command for waiting in taken]))
+
+    def _commit(self, commands: list[Command[Any]]) -> list[Outcome]:
+        try:
+            return commit(self._log, commands, self._clock())
+        except Exception as error:  # whatever it is, the senders must hear of it, and the thread must go on
+            _logger.exception("A round of %d commands failed.", len(commands))
+            return [error] * len(commands)
+
+    def _take(self) -> tuple[list[_Waiting], bool]:
+        """All that waits now, up to a round's bounds; and whether the end was reached."""
+        first = self._next or self._queue.get()
+        self._next = None
+        if first is None:
+            return [], True
+        taken, size = [first], first.command.size
+        while len(taken) < MOST_COMMANDS and not self._queue.empty():
+            more = self._queue.get()
+            if more is None:
+                return taken, True
+            size += more.command.size
+            if size > MOST_BYTES:
+                self._next = more
+                break
+            taken.append(more)
+        return taken, False
+
+    def _answer(self, taken: list[_Waiting], outcomes: list[Outcome]) -> None:
+        answers = deque(zip((waiting.future for waiting in taken), outcomes, strict=True))
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._settle, answers)
+
+    def _settle(self, answers: deque[tuple[asyncio.Future[Any], Outcome]]) -> None:
+        # A few at a time: each wakes a task, and the loop must get to other things between them.
+        for _ in range(min(len(answers), _ANSWERS_AT_ONCE)):
+            future, outcome = answers.popleft()
+            if future.done():
+                continue
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+        if answers:
+            self._loop.call_soon(self._settle, answers)

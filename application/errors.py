@@ -1,0 +1,77 @@
+"""What the service refuses, beyond what the domain does.
+
+::
+
+    CallosumError (domain)
+    ├── CallosumClosedError         the service was closed, or not yet opened
+    ├── InvalidURLError             the store's address cannot be used
+    ├── LogError                    an entry of the log cannot be trusted
+    │   ├── UnknownTopicError       its topic is registered nowhere
+    │   └── UnreadableEventError    its state does not decode
+    └── ProjectionStoppedError      the read side stopped at an event that it could not fold
+
+Errors of the store itself stay the eventsourcing library's PEP 249 tree (`eventsourcing.persistence`):
+`OperationalError` for a full disk or a locked file, and so on.
+"""
+
+from uuid import UUID
+
+from eventsourcing.persistence import Notification, StoredEvent
+
+from domain.errors import CallosumError
+
+__all__ = [
+    "CallosumClosedError",
+    "InvalidURLError",
+    "LogError",
+    "ProjectionStoppedError",
+    "UnknownTopicError",
+    "UnreadableEventError",
+]
+
+
+class CallosumClosedError(CallosumError):
+    def __init__(self) -> None:
+        super().__init__("This Corpus Callosum is not open.")
+
+
+class InvalidURLError(CallosumError):
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"The store's URL {url!r} {reason}.")
+        self.url = url
+        self.reason = reason
+
+
+class LogError(CallosumError):
+    """An entry of the log cannot be trusted.
+
+    Attributes:
+        position: its place in the log, or None where it was read by aggregate; then `originator_id` and
+            `originator_version` say which it is.
+    """
+
+    def __init__(self, stored: StoredEvent, reason: str) -> None:
+        self.position = stored.id if isinstance(stored, Notification) else None
+        self.originator_id: UUID | str = stored.originator_id
+        self.originator_version = stored.originator_version
+        self.topic = stored.topic
+        self.reason = reason
+        place = f"position {self.position}" if self.position is not None else "a stored event"
+        super().__init__(f"At {place} (version {self.originator_version} of {self.originator_id}): {reason}.")
+
+
+class UnknownTopicError(LogError):
+    def __init__(self, stored: StoredEvent) -> None:
+        super().__init__(stored, f"the topic {stored.topic!r} is not known")
+
+
+class UnreadableEventError(LogError):
+    def __init__(self, stored: StoredEvent, reason: str) -> None:
+        super().__init__(stored, f"the state of a {stored.topic!r} cannot be read: {reason}")
+
+
+class ProjectionStoppedError(CallosumError):
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(f"The read side stopped after position {position}: {reason}")
+        self.position = position
+        self.reason = reason

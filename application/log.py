@@ -1,0 +1,115 @@
+"""The event-sourced application: dialogues in one log, by id to tell them and by position to read them."""
+
+from collections.abc import Sequence
+from copy import copy
+from typing import ClassVar, cast
+from uuid import UUID
+
+from eventsourcing.application import AggregateNotFoundError, Application, Repository, project_aggregate
+from eventsourcing.persistence import Mapper
+
+from application.codec import EventMapper
+from application.errors import LogError
+from application.recorder import FIRST_CHAIN, Entry, LogRecorder
+from domain.dialogue import Dialogue
+from domain.errors import DialogueNotFoundError
+from projections.fold import Recorded
+
+__all__ = ["DialogueLog"]
+
+
+class DialogueLog(Application[UUID]):
+    """The library's application over a `LogRecorder`. Every call blocks; the service calls it from threads.
+
+    Cached dialogues are never told anything: a command works on a copy, which takes the cached one's place
+    when its events are stored. So a refused append leaves the cache right, and after another process's append
+    it needs only that one's events (`catch_up`), not the whole dialogue again.
+    """
+
+    name = "callosum"
+    env: ClassVar[dict[str, str]] = {"AGGREGATE_CACHE_MAXSIZE": "10000"}
+    recorder: LogRecorder
+
+    def construct_mapper(self) -> Mapper[UUID]:
+        return self.factory.mapper(mapper_class=EventMapper)
+
+    def construct_recorder(self) -> LogRecorder:
+        recorder = super().construct_recorder()
+        if not isinstance(recorder, LogRecorder):
+            raise TypeError(f"{type(recorder).__module__} is no persistence module of this project.")
+        return recorder
+
+    def construct_repository(self) -> Repository[UUID]:
+        # Not from the environment: the class relies on these, whatever else is set there.
+        size = int(self.env.get("AGGREGATE_CACHE_MAXSIZE") or 10000)
+        repository = Repository(self.events, cache_maxsize=size, fastforward=False, deepcopy_from_cache=False)
+        assert repository.cache is not None, "made with a size"
+        self._cache = repository.cache
+        return repository
+
+    def dialogue(self, dialogue: UUID) -> Dialogue:
+        """A copy to tell commands to, as of the last event of it that this process knows."""
+        working = copy(self._cached(dialogue))
+        working._pending_events = []  # noqa: SLF001  # the copy must not share the list
+        return working
+
+    def exists(self, dialogue: UUID) -> bool:
+        return bool(self.recorder.select_events(dialogue, limit=1))
+
+    def catch_up(self, dialogue: UUID) -> bool:
+        """Learn what another process appended to the dialogue; whether there was anything to learn."""
+        try:
+            cached = cast("Dialogue", self._cache.get(dialogue))
+        except KeyError:
+            return False
+        before = cached.version
+        project_aggregate(cached, self.events.get(dialogue, gt=before))
+        return cached.version > before
+
+    def _cached(self, dialogue: UUID) -> Dialogue:
+        try:
+            return self.repository.get(dialogue)
+        except AggregateNotFoundError:
+            raise DialogueNotFoundError(dialogue) from None
+
+    @property
+    def epoch(self) -> str:
+        return self.recorder.epoch
+
+    def head(self) -> int:
+        """The last position; 0 when the log is empty."""
+        return self.recorder.max_notification_id() or 0
+
+    def chain_at(self, position: int) -> bytes | None:
+        if position == 0:
+            return FIRST_CHAIN
+        entries = self.recorder.select_entries(after=position - 1, limit=1, stop=position)
+        return entries[0].chain if entries else None
+
+    def read(self, *, after: int, limit: int, stop: int | None = None) -> Sequence[Recorded]:
+        """Events at positions after + 1 to `stop` (inclusive), at most `limit`, in order.
+
+        Raises:
+            UnknownTopicError, UnreadableEventError: the first event that cannot be read, unless events before
+                it can; those are returned, and the next call raises.
+        """
+        events: list[Recorded] = []
+        for entry in self.recorder.select_entries(after=after, limit=limit, stop=stop):
+            try:
+                events.append(self.recorded(entry))
+            except LogError:
+                if events:
+                    return events
+                raise
+        return events
+
+    def stream(self, dialogue: UUID, *, after: int, limit: int) -> Sequence[Recorded]:
+        """A dialogue's events of versions after + 1 and on, at most `limit`, in order."""
+        return [self.recorded(entry) for entry in self.recorder.select_stream(dialogue, after=after, limit=limit)]
+
+    def wait_beyond(self, position: int, timeout: float) -> bool:
+        return self.recorder.wait_beyond(position, timeout)
+
+    def recorded(self, entry: Entry) -> Recorded:
+        event = cast("Dialogue.Event", self.mapper.to_domain_event(entry))
+        return Recorded(entry.id, entry.at, entry.chain, entry.topic, event.originator_id, event)

@@ -1,0 +1,183 @@
+"""Reading the log from the event loop: in pages, from threads; and being told when it has grown."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from threading import Thread
+from typing import ParamSpec, TypeVar
+from uuid import UUID
+
+from eventsourcing.persistence import PersistenceError
+
+from application.errors import CallosumClosedError
+from application.log import DialogueLog
+from domain.dialogue import Dialogue
+from domain.errors import DialogueNotFoundError, InvalidCommandError
+from domain.message import Message
+from projections.fold import Recorded
+
+__all__ = ["Reader", "RecordedMessage", "Tail"]
+
+_PAGE = 256
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class RecordedMessage(Message, frozen=True, kw_only=True, array_like=False):
+    """A message with its place.
+
+    Attributes:
+        sequence: in its dialogue, dense from 1.
+        position: in the log, of the event that holds it.
+        at: the log's time of that event, milliseconds since 1970.
+    """
+
+    dialogue: UUID
+    sequence: int
+    position: int
+    at: int
+
+
+class Tail:
+    """Wakes whoever waits for the log to grow: one thread, however many wait; none until somebody does."""
+
+    def __init__(self, log: DialogueLog) -> None:
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._head = 0
+        self._grown = asyncio.Event()
+        self._thread: Thread | None = None
+        self._ended = False
+        self._error: PersistenceError | None = None
+
+    async def beyond(self, position: int) -> bool:
+        """Wait until the log's head is beyond `position`; False when the service was closed instead."""
+        if self._thread is None:
+            self._head = position
+            self._thread = Thread(target=self._run, args=(position,), name="callosum-tail", daemon=True)
+            self._thread.start()
+        while self._head <= position and not self._ended:
+            await self._grown.wait()
+        if self._error is not None:
+            raise self._error
+        return not self._ended
+
+    async def close(self) -> None:
+        """End all waits. The log must have been interrupted."""
+        self._end(None)
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    def _run(self, position: int) -> None:
+        error: PersistenceError | None = None
+        try:
+            while not self._ended:
+                if self._log.wait_beyond(position, timeout=60.0):
+                    position = self._log.head()
+                    self._loop.call_soon_threadsafe(self._wake, position)
+        except PersistenceError as failure:
+            error = failure
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._end, error)
+
+    def _wake(self, head: int) -> None:
+        self._head = head
+        self._grown.set()
+        self._grown = asyncio.Event()
+
+    def _end(self, error: PersistenceError | None) -> None:
+        self._ended = True
+        self._error = self._error or error
+        self._grown.set()
+
+
+class Reader:
+    """Pages of the log. Blocking calls run on a few threads of its own."""
+
+    def __init__(self, log: DialogueLog) -> None:
+        self._log = log
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="callosum-reader")
+        self._tail = Tail(log)
+        self._closed = False
+
+    async def call(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Run a blocking function on one of the threads."""
+        if self._closed:
+            raise CallosumClosedError
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
+
+    async def pages(self, after: int, stop: int) -> AsyncIterator[Recorded]:
+        """Events at positions after + 1 to `stop`, in order."""
+        while after < stop:
+            events = await self.call(self._log.read, after=after, limit=_PAGE, stop=stop)
+            for event in events:
+                yield event
+            if not events:
+                return
+            after = events[-1].position
+
+    async def follow(self, after: int) -> AsyncIterator[Recorded]:
+        """Events at positions after + 1 and on: those there are, then each as it comes, until closed."""
+        if after < 0 or after > await self.call(self._log.head):
+            raise InvalidCommandError("position to follow from", f"is {after}, which the log has not reached")
+        while True:
+            events = await self.call(self._log.read, after=after, limit=_PAGE)
+            for event in events:
+                yield event
+                after = event.position
+            if not events and not await self._tail.beyond(after):
+                return
+
+    async def transcript(self, dialogue: UUID) -> AsyncIterator[RecordedMessage]:
+        """What was said in a dialogue up to now, in order."""
+        version = 0
+        while events := await self.call(self._log.stream, dialogue, after=version, limit=_PAGE):
+            for recorded in events:
+                if isinstance(recorded.event, Dialogue.Conveyed):
+                    for message in messages_of(recorded):
+                        yield message
+            version = events[-1].event.originator_version
+        if version == 0:
+            raise DialogueNotFoundError(dialogue)
+
+    async def bounds(self, start: int | datetime, stop: int | datetime | None) -> tuple[int, int]:
+        """The positions (exclusive, inclusive) of a range given by position or time, both ends inclusive."""
+        after = start - 1 if isinstance(start, int) else await self._last_before(start)
+        if stop is None:
+            return after, await self.call(self._log.head)
+        if isinstance(stop, int):
+            return after, stop
+        return after, await self.call(self._log.recorder.position_at, _milliseconds(stop, "end"))
+
+    async def _last_before(self, start: datetime) -> int:
+        return await self.call(self._log.recorder.position_at, _milliseconds(start, "start") - 1)
+
+    async def close(self) -> None:
+        self._closed = True
+        await self._tail.close()
+        await asyncio.to_thread(self._threads.shutdown)
+
+
+def messages_of(recorded: Recorded) -> list[RecordedMessage]:
+    """The messages of a conveyed event, each with its place."""
+    event = recorded.event
+    assert isinstance(event, Dialogue.Conveyed), "the caller looked"
+    return [
+        RecordedMessage(
+            **{field: getattr(message, field) for field in Message.__struct_fields__},
+            dialogue=event.originator_id,
+            sequence=sequence,
+            position=recorded.position,
+            at=recorded.at,
+        )
+        for sequence, message in enumerate(event.messages, event.first_sequence)
+    ]
+
+
+def _milliseconds(time: datetime, end: str) -> int:
+    """Rounded down; a range is by milliseconds, as the log's time is."""
+    if time.tzinfo is None:
+        raise InvalidCommandError(f"{end} of the range", "has no time zone")
+    return int(time.timestamp() * 1000)

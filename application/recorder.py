@@ -1,0 +1,145 @@
+"""What the application asks of a log beyond the eventsourcing library's own recorder contract.
+
+A persistence module's application recorder implements `LogRecorder`; it is found by name
+(``PERSISTENCE_MODULE``), never imported. Errors stay the library's PEP 249 tree.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha1
+from typing import Any
+from uuid import UUID
+
+from eventsourcing.persistence import ApplicationRecorder, IntegrityError, Notification, StoredEvent
+
+__all__ = [
+    "FIRST_CHAIN",
+    "AppendRefusedError",
+    "Duplicate",
+    "Entry",
+    "KeyedMessage",
+    "LogRecorder",
+    "next_chain",
+    "stored_digest",
+]
+
+FIRST_CHAIN = bytes(20)
+"""The chain before the first entry."""
+
+
+@dataclass(frozen=True)
+class Entry(Notification):
+    """A stored event with its place in the log (`id`), the log's time in milliseconds, and its chain."""
+
+    at: int
+    chain: bytes
+
+
+@dataclass(frozen=True)
+class KeyedMessage:
+    """A message with an idempotency key, as the store remembers it.
+
+    Attributes:
+        event: the index, among the stored events of the append, of the one that holds the message.
+        digest: of its content, 20 bytes.
+    """
+
+    originator_id: UUID
+    key: str
+    sequence: int
+    digest: bytes
+    event: int
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """A key that the store has seen already, with the place of the message that brought it."""
+
+    originator_id: UUID
+    key: str
+    sequence: int
+    position: int
+    digest: bytes
+
+
+class AppendRefusedError(IntegrityError):
+    """Nothing was appended; these are all the reasons.
+
+    Attributes:
+        conflicts: ids of the aggregates of which another event has the version.
+        duplicates: keys seen before.
+    """
+
+    def __init__(self, conflicts: Sequence[UUID | str] = (), duplicates: Sequence[Duplicate] = ()) -> None:
+        super().__init__(f"{len(conflicts)} version conflicts, {len(duplicates)} repeated idempotency keys")
+        self.conflicts = tuple(conflicts)
+        self.duplicates = tuple(duplicates)
+
+
+def stored_digest(stored: StoredEvent) -> bytes:
+    """SHA-1 over originator id (a UUID as 32 hex digits), version (decimal), topic and state.
+
+    Each is UTF-8 and preceded by its length as 8 bytes, big-endian, so that no two events share an encoding.
+    """
+    originator = stored.originator_id.hex if isinstance(stored.originator_id, UUID) else stored.originator_id
+    digest = sha1(usedforsecurity=False)
+    for part in (
+        originator.encode(),
+        str(stored.originator_version).encode(),
+        stored.topic.encode(),
+        stored.state,
+    ):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.digest()
+
+
+def next_chain(chain: bytes, digest: bytes, at: int) -> bytes:
+    """SHA-1 over the previous chain, the entry's digest (both as hex digits) and its time (decimal).
+
+    Text rather than bytes, because a Lua script of a Redis server must be able to compute it.
+    """
+    return sha1(f"{chain.hex()}{digest.hex()}{at}".encode(), usedforsecurity=False).digest()
+
+
+class LogRecorder(ApplicationRecorder):
+    """An application recorder whose log has times, a chain, an epoch and idempotency keys."""
+
+    @property
+    @abstractmethod
+    def epoch(self) -> str:
+        """Random text, made when the log was created."""
+
+    @abstractmethod
+    def insert_events(
+        self, stored_events: Sequence[StoredEvent], *, keyed: Sequence[KeyedMessage] = (), **kwargs: Any
+    ) -> Sequence[int] | None:
+        """Append all of these, with their keys, or nothing.
+
+        Raises:
+            AppendRefusedError: a version or a key is taken; names all of them.
+        """
+
+    @abstractmethod
+    def select_entries(self, *, after: int, limit: int, stop: int | None = None) -> Sequence[Entry]:
+        """Entries at positions after + 1 to `stop` (inclusive), at most `limit`, in order."""
+
+    @abstractmethod
+    def select_stream(self, originator_id: UUID, *, after: int = 0, limit: int) -> Sequence[Entry]:
+        """An aggregate's entries of versions after + 1 and on, at most `limit`, in order."""
+
+    @abstractmethod
+    def position_at(self, time: int) -> int:
+        """The last position whose `at` is not later than `time` (milliseconds since 1970); 0 when none is."""
+
+    @abstractmethod
+    def wait_beyond(self, position: int, timeout: float) -> bool:
+        """Block until the head is beyond `position`: True, or False after `timeout` seconds or `interrupt`.
+
+        At once for entries appended through this recorder, within 50 ms for others'.
+        """
+
+    @abstractmethod
+    def interrupt(self) -> None:
+        """End every `wait_beyond` that blocks now or later; called once, before the store is closed."""

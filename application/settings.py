@@ -1,0 +1,54 @@
+"""Settings of the service: from the call, the environment (``CALLOSUM_…``) or defaults, in that order."""
+
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from application.errors import InvalidURLError
+
+__all__ = ["Settings", "default_views_url", "store_environment"]
+
+IN_MEMORY: Final = "sqlite://"
+
+
+class Settings(BaseSettings):
+    """What can be set. An unknown name or a value out of range is a `pydantic.ValidationError`.
+
+    Attributes:
+        url: the log. ``sqlite:///callosum.db`` (a path from here), ``sqlite:////var/lib/callosum.db`` (from the
+            root), ``sqlite://`` (in memory, gone when closed).
+        views: the read models, a ``sqlite:`` URL as well; by default a file beside the log's. They are a cache:
+            deleting them costs a rebuild, nothing else.
+        project: whether this process keeps the read models current. Any number of processes may; one must.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="CALLOSUM_", extra="forbid", frozen=True)
+
+    url: str = "sqlite:///callosum.db"
+    views: str | None = None
+    project: bool = True
+    cached_dialogues: int = Field(default=10_000, ge=1)
+
+
+def store_environment(url: str) -> dict[str, str]:
+    """How the eventsourcing library is told of the store. The persistence module is named, never imported."""
+    parts = urlsplit(url)
+    if parts.scheme != "sqlite":
+        raise InvalidURLError(url, "has an unknown scheme; known is sqlite")
+    return {"PERSISTENCE_MODULE": "infrastructure.sqlite", "SQLITE_DBNAME": sqlite_path(url) or ":memory:"}
+
+
+def sqlite_path(url: str) -> str | None:
+    """The file that a ``sqlite:`` URL names, or None for in memory."""
+    parts = urlsplit(url)
+    if parts.scheme != "sqlite" or parts.netloc or parts.query or parts.fragment or not url.startswith(IN_MEMORY):
+        raise InvalidURLError(url, "is not of the form sqlite:///path, sqlite:////absolute/path or sqlite://")
+    return unquote(parts.path[1:]) or None
+
+
+def default_views_url(url: str) -> str:
+    path = sqlite_path(url)
+    return IN_MEMORY if path is None else f"{IN_MEMORY}/{Path(path).with_suffix('')}.views.db"

@@ -1,0 +1,103 @@
+"""Whether the log is what was written: every digest and link of the chain recomputed, every event read."""
+
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+import msgspec
+
+from application.errors import LogError
+from application.log import DialogueLog
+from application.recorder import FIRST_CHAIN, Entry, next_chain, stored_digest
+from domain.dialogue import Dialogue
+
+__all__ = ["Problem", "Verification", "verify"]
+
+_PAGE = 500
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """The first position that is not as it was written, and what is wrong there."""
+
+    position: int
+    reason: str
+
+
+class Verification(msgspec.Struct, frozen=True):
+    """What was looked at, up to the first problem if there is one.
+
+    Attributes:
+        chain: of the last good entry, hex: two logs with one chain hold the same.
+    """
+
+    events: int
+    messages: int
+    dialogues: int
+    chain: str
+    epoch: str
+    problem: Problem | None
+
+
+class _Walk:
+    def __init__(self, log: DialogueLog) -> None:
+        self._log = log
+        self.position = 0
+        self.chain = FIRST_CHAIN
+        self.messages = 0
+        self._at = 0
+        self.dialogues: dict[UUID | str, tuple[int, int]] = {}
+
+    def step(self, entry: Entry) -> str | None:
+        """Take one entry in; what is wrong with it, if anything."""
+        if entry.id != self.position + 1:
+            return f"is missing; the next one is {entry.id}"
+        if entry.at < self._at:
+            return "has a time before the entry before it"
+        chain = next_chain(self.chain, stored_digest(entry), entry.at)
+        if chain != entry.chain:
+            return "does not match the chain: it, or an entry before it, is not what was written"
+        try:
+            event = self._log.recorded(entry).event
+        except LogError as error:
+            return error.reason
+        reason = self._follows(event)
+        if reason is None:
+            self.position, self.chain, self._at = entry.id, chain, entry.at
+        return reason
+
+    def _follows(self, event: Dialogue.Event) -> str | None:
+        version, said = self.dialogues.get(event.originator_id, (0, 0))
+        if event.originator_version != version + 1:
+            return f"is version {event.originator_version} of its dialogue, after version {version}"
+        if isinstance(event, Dialogue.Conveyed):
+            if event.first_sequence != said + 1:
+                return f"begins with message {event.first_sequence} of its dialogue, after message {said}"
+            said += len(event.messages)
+            self.messages += len(event.messages)
+        self.dialogues[event.originator_id] = (event.originator_version, said)
+        return None
+
+
+def verify(log: DialogueLog, progress: Callable[[int, int], None] | None = None) -> Verification:
+    """Walk the log from position 1 to its head as of now.
+
+    Args:
+        log: what to walk.
+        progress: called now and then with (position, head).
+    """
+    walk, head, problem = _Walk(log), log.head(), None
+    while walk.position < head and problem is None:
+        entries = log.recorder.select_entries(after=walk.position, limit=_PAGE, stop=head)
+        problem = _first_problem(walk, entries)
+        if progress is not None:
+            progress(walk.position, head)
+    return Verification(walk.position, walk.messages, len(walk.dialogues), walk.chain.hex(), log.epoch, problem)
+
+
+def _first_problem(walk: _Walk, entries: Sequence[Entry]) -> Problem | None:
+    if not entries:
+        return Problem(walk.position + 1, "is missing; so is every one after it")
+    for entry in entries:
+        reason = walk.step(entry)
+        if reason is not None:
+            return Problem(walk.position + 1, reason)
+    return None

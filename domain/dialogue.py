@@ -1,0 +1,152 @@
+"""A conversation across the bridge: the unit of consistency.
+
+It protects three rules: messages have dense sequences from 1, a reply names an earlier message, and nothing is
+said in a dialogue that is closed or that is imported history.
+
+::
+
+    (nothing) --open--> open --convey*--> open --close--> closed
+    (nothing) --record--> recorded, complete from birth
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from eventsourcing.domain import BaseAggregate, CanInitAggregate, CanMutateAggregate, event
+
+from domain.errors import DialogueClosedError, DialogueRecordedError, ReplyToUnknownMessageError
+from domain.message import Message, Payload
+
+__all__ = ["MOST_MESSAGES_PER_EVENT", "Dialogue", "Kind"]
+
+MOST_MESSAGES_PER_EVENT: Final = 1000
+
+
+class Kind(StrEnum):
+    """LIVE: said through the bridge. RECORDED: imported history, never delivered, passes no gate."""
+
+    LIVE = "live"
+    RECORDED = "recorded"
+
+
+class Dialogue(BaseAggregate[UUID]):
+    """Its state is what the rules need; counts and measures are for the read side."""
+
+    TOPIC = "dialogue"
+
+    class Event(CanMutateAggregate[UUID], msgspec.Struct, frozen=True):
+        originator_id: UUID
+        originator_version: int
+        timestamp: datetime
+
+        def _as_dict(self) -> dict[str, Any]:
+            return {field: getattr(self, field) for field in self.__struct_fields__}
+
+    class Opened(Event, CanInitAggregate[UUID], frozen=True):
+        """The dialogue began. Attributes: values by name, as a payload; empty for most live dialogues."""
+
+        TOPIC = "dialogue.opened.v1"
+        originator_topic: str
+        subject: str
+        kind: Kind
+        attributes: dict[str, Payload]
+
+    class Conveyed(Event, frozen=True):
+        """1 to 1000 messages were accepted; the first has `first_sequence`, the others follow densely."""
+
+        TOPIC = "dialogue.conveyed.v1"
+        first_sequence: int
+        messages: list[Message]
+
+    class Closed(Event, frozen=True):
+        """Nothing more will be said."""
+
+        TOPIC = "dialogue.closed.v1"
+        reason: str
+
+    @event(Opened)
+    def __init__(self, id: UUID, kind: Kind, timestamp: datetime) -> None:  # noqa: A002  # the library's name
+        del id, timestamp  # taken by the library's own initialiser
+        self.kind = kind
+        self.message_count = 0
+        self.closed = False
+
+    @classmethod
+    def open(cls, dialogue: UUID, subject: str, attributes: dict[str, Payload], *, now: datetime) -> "Dialogue":
+        """Begin a live dialogue under this id."""
+        return cls._open(dialogue, subject, Kind.LIVE, attributes, now)
+
+    @classmethod
+    def record(
+        cls,
+        dialogue: UUID,
+        subject: str,
+        attributes: dict[str, Payload],
+        messages: Sequence[Message],
+        *,
+        now: datetime,
+    ) -> "Dialogue":
+        """Imported history, whole: all its messages at once, and none ever after."""
+        recorded = cls._open(dialogue, subject, Kind.RECORDED, attributes, now)
+        recorded._check_replies(messages, waiting=0)  # noqa: SLF001  # a constructor of this very class
+        recorded._convey(messages, now)  # noqa: SLF001  # likewise
+        return recorded
+
+    @classmethod
+    def _open(
+        cls, dialogue: UUID, subject: str, kind: Kind, attributes: dict[str, Payload], now: datetime
+    ) -> "Dialogue":
+        return cls._create(
+            cls.Opened, id=dialogue, subject=subject, kind=kind, attributes=attributes, timestamp=now
+        )
+
+    def check(self, messages: Sequence[Message], *, waiting: int = 0) -> None:
+        """Raise unless these messages may be said after `waiting` others that were checked before them.
+
+        Raises:
+            DialogueRecordedError, DialogueClosedError, ReplyToUnknownMessageError
+        """
+        self._check_open()
+        self._check_replies(messages, waiting)
+
+    def convey(self, messages: Sequence[Message], *, now: datetime) -> None:
+        """Accept messages, in order, as one event for every 1000 of them."""
+        self.check(messages)
+        self._convey(messages, now)
+
+    def close(self, reason: str, *, now: datetime) -> None:
+        self._check_open()
+        self.trigger_event(self.Closed, reason=reason, timestamp=now)
+
+    def _check_open(self) -> None:
+        if self.kind is Kind.RECORDED:
+            raise DialogueRecordedError(self.id)
+        if self.closed:
+            raise DialogueClosedError(self.id)
+
+    def _check_replies(self, messages: Sequence[Message], waiting: int) -> None:
+        first = self.message_count + waiting + 1
+        for sequence, message in enumerate(messages, first):
+            if message.in_reply_to is not None and not 1 <= message.in_reply_to < sequence:
+                raise ReplyToUnknownMessageError(self.id, message.in_reply_to, sequence)
+
+    def _convey(self, messages: Sequence[Message], now: datetime) -> None:
+        for start in range(0, len(messages), MOST_MESSAGES_PER_EVENT):
+            self.trigger_event(
+                self.Conveyed,
+                first_sequence=self.message_count + 1,
+                messages=list(messages[start : start + MOST_MESSAGES_PER_EVENT]),
+                timestamp=now,
+            )
+
+    @event(Conveyed)
+    def _apply_conveyed(self, messages: list[Message]) -> None:
+        self.message_count += len(messages)
+
+    @event(Closed)
+    def _apply_closed(self) -> None:
+        self.closed = True

@@ -1,0 +1,169 @@
+"""Patterns in what is said in a dialogue, and the detectors that find them.
+
+A new pattern is one class like `Repetition` and one line in `Detectors`. A detector sees the messages of one
+dialogue in order, decides without clock or I/O, and keeps a state that is small and can be stored as MessagePack
+at any point.
+"""
+
+from hashlib import blake2b
+from typing import Any, ClassVar, Final, Protocol
+
+import msgspec
+
+from domain.message import Payload
+from domain.tract import Direction
+
+__all__ = ["PATTERNS", "Detector", "Detectors", "Finding", "Repetition", "fingerprint", "what_is_said"]
+
+_encode: Final = msgspec.msgpack.Encoder(order="deterministic").encode
+_IDS: Final = frozenset({"id", "tool_call_id", "tool_use_id"})
+_CHAT: Final = frozenset({"content", "tool_calls", "function_call"})
+_WAYS: Final = {
+    Direction.INTERNAL_TO_EXTERNAL: "from internal to external",
+    Direction.EXTERNAL_TO_INTERNAL: "from external to internal",
+    Direction.INTRA: "within a tract",
+}
+
+
+class Finding(msgspec.Struct):
+    """A pattern at a place of a dialogue. It grows while the pattern goes on; its first message identifies it.
+
+    Attributes:
+        count: how many messages make it up.
+        why: one sentence.
+    """
+
+    pattern: str
+    first_sequence: int
+    last_sequence: int
+    count: int
+    why: str
+
+
+class Detector(Protocol):
+    """What every detector is: a Struct that can be made without arguments.
+
+    Attributes:
+        PATTERNS: the names it gives to findings, the general one first. Each of its findings counts as the
+            general one; a name further on is a stronger form of it.
+    """
+
+    PATTERNS: ClassVar[tuple[str, ...]]
+
+    def add(self, sequence: int, direction: Direction, payload: Payload) -> Finding | None:
+        """Take the next message in; returns the finding that it begins or makes grow, the same one as before."""
+        ...
+
+
+class Repetition(msgspec.Struct):
+    """The same is said again within the last 20 messages of the dialogue.
+
+    Repetition: a message and an equal one among the 19 before it. Equal ones that follow each other so are one
+    finding. It is an echo loop from the moment when three of its messages lie within 20; three that do not, a
+    message said a second and a third time 19 messages apart each, stay a repetition. So echo loops are among
+    the repetitions, not beside them.
+
+    Attributes:
+        last: by fingerprint the last sequence of it, for the last 20 messages, the oldest first.
+        growing: by fingerprint the finding that a further equal message would continue.
+        before_last: by fingerprint the last sequence but one of that finding.
+    """
+
+    PATTERNS: ClassVar[tuple[str, ...]] = ("repetition", "echo_loop")
+    WINDOW: ClassVar[int] = 20
+
+    last: dict[bytes, int] = msgspec.field(default_factory=dict)
+    growing: dict[bytes, Finding] = msgspec.field(default_factory=dict)
+    before_last: dict[bytes, int] = msgspec.field(default_factory=dict)
+
+    def add(self, sequence: int, direction: Direction, payload: Payload) -> Finding | None:
+        self._forget(sequence - self.WINDOW)
+        said = fingerprint(direction, payload)
+        # Taken out and put in again, so that the oldest stays first.
+        before = self.last.pop(said, None)
+        self.last[said] = sequence
+        if before is None:
+            return None
+        return self._hit(said, before, sequence, direction)
+
+    def _forget(self, sequence: int) -> None:
+        """Let the message of this sequence out of the window."""
+        for oldest, last in self.last.items():
+            if last > sequence:
+                return
+            break
+        else:
+            return
+        del self.last[oldest]
+        if self.growing.pop(oldest, None):
+            del self.before_last[oldest]
+
+    def _hit(self, said: bytes, before: int, sequence: int, direction: Direction) -> Finding:
+        finding = self.growing.get(said)
+        if finding is None:
+            finding = self.growing[said] = Finding("repetition", before, before, 1, "")
+        elif sequence - self.before_last[said] < self.WINDOW:
+            finding.pattern = "echo_loop"
+        self.before_last[said] = before
+        finding.last_sequence = sequence
+        finding.count += 1
+        finding.why = (
+            f"The same was said {finding.count} times {_WAYS[direction]},"
+            f" from message {finding.first_sequence} to {sequence}."
+        )
+        return finding
+
+
+class Detectors(msgspec.Struct):
+    """The registry of detectors, and what they know of one dialogue: one line for each."""
+
+    repetition: Repetition = msgspec.field(default_factory=Repetition)
+
+    def each(self) -> tuple[tuple[str, Detector], ...]:
+        """The detectors with their names."""
+        return tuple((name, getattr(self, name)) for name in self.__struct_fields__)
+
+
+PATTERNS: Final = {name: detector.PATTERNS for name, detector in Detectors().each()}
+"""The names that each detector gives to its findings, by the detector's own name."""
+
+
+def fingerprint(direction: Direction, payload: Payload) -> bytes:
+    """16 bytes that are the same for two messages that say the same in the same direction.
+
+    Over canonical MessagePack, not JSON, because a payload may hold bytes; the same payloads are equal.
+    """
+    return blake2b(_encode((direction, what_is_said(payload))), digest_size=16).digest()
+
+
+def what_is_said(payload: Payload) -> Payload:
+    """A payload without what tells two sayings of it apart.
+
+    In chat format (a dict with `role` and a `content` or calls) that is the content and the names of the called
+    tools with their arguments as they were written, without ids; otherwise the payload itself.
+    """
+    if type(payload) is not dict or "role" not in payload or _CHAT.isdisjoint(payload):
+        return payload
+    calls = payload.get("tool_calls") or payload.get("function_call")
+    return [_without_ids(payload.get("content")), [_call(call) for call in _listed(calls)]]
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _call(call: Any) -> Any:
+    function = call.get("function", call) if isinstance(call, dict) else call
+    return [function.get("name"), function.get("arguments")] if isinstance(function, dict) else function
+
+
+def _without_ids(content: Any) -> Any:
+    """Content may be a list of parts, some of them tool calls and results with ids of their own."""
+    if not isinstance(content, list):
+        return content
+    return [
+        {key: value for key, value in part.items() if key not in _IDS} if isinstance(part, dict) else part
+        for part in content
+    ]

@@ -1,0 +1,146 @@
+"""How long a tract takes to answer: which messages are answers, and the distribution of their times.
+
+Times are UTC microseconds since 1970, durations are microseconds.
+"""
+
+from math import ceil, log
+from typing import Final
+
+import msgspec
+
+from domain.tract import Direction, Tract
+
+__all__ = ["RELATIVE_ERROR", "Response", "ResponseTimes", "Said", "Turns"]
+
+RELATIVE_ERROR: Final = 0.01
+_GAMMA: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
+_LOG_GAMMA: Final = log(_GAMMA)
+
+_INTRA: Final = Direction.INTRA
+_OUT: Final = Direction.INTERNAL_TO_EXTERNAL
+
+
+class ResponseTimes(msgspec.Struct):
+    """Durations of one tract's answers as counts in logarithmic buckets, so that every rebuild agrees.
+
+    The buckets of DDSketch (Masson, Rim and Lee, "DDSketch: a fast and fully-mergeable quantile sketch with
+    relative-error guarantees", VLDB 2019): γ = (1 + α)/(1 − α), a duration x > 0 falls into ⌈log_γ x⌉, and
+    bucket i stands for 2γ^i/(γ + 1), which is within α = 1 % of everything in it. 0 has a bucket of its own.
+
+    Attributes:
+        count: answers whose time is known.
+        unknown: answers whose time is not: one of the two times is missing, or the clock went backwards.
+        longest: exact.
+    """
+
+    count: int = 0
+    unknown: int = 0
+    longest: int = 0
+    zeros: int = 0
+    buckets: dict[int, int] = msgspec.field(default_factory=dict)
+
+    def add(self, duration: int | None) -> None:
+        if duration is None or duration < 0:
+            self.unknown += 1
+            return
+        self.count += 1
+        if duration == 0:
+            self.zeros += 1
+            return
+        if duration > self.longest:
+            self.longest = duration
+        bucket = ceil(log(duration) / _LOG_GAMMA)
+        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
+
+    def percentile(self, percent: int) -> float | None:
+        """The nearest-rank percentile in milliseconds, within 1 %; None without answers.
+
+        Args:
+            percent: 1 to 100.
+        """
+        if not self.count:
+            return None
+        rank = ceil(percent * self.count / 100)
+        passed = self.zeros
+        if rank <= passed:
+            return 0.0
+        for bucket in sorted(self.buckets):
+            passed += self.buckets[bucket]
+            if rank <= passed:
+                break
+        else:
+            raise AssertionError("the buckets hold as many durations as were counted")
+        # A bucket's value may be 1 % beyond the longest of it; p99 above max would only confuse.
+        return min(2 * _GAMMA**bucket / (_GAMMA + 1), self.longest) / 1000
+
+    @property
+    def p50(self) -> float | None:
+        return self.percentile(50)
+
+    @property
+    def p95(self) -> float | None:
+        return self.percentile(95)
+
+    @property
+    def p99(self) -> float | None:
+        return self.percentile(99)
+
+    @property
+    def max(self) -> float | None:
+        """In milliseconds, exact; None without answers."""
+        return self.longest / 1000 if self.count else None
+
+
+class Said(msgspec.Struct, frozen=True, gc=False):
+    """What is remembered of an earlier message."""
+
+    direction: Direction
+    sent_at: int | None
+
+
+class Response(msgspec.Struct, frozen=True, gc=False):
+    """An answer: the tract that gave it, and how long that took; None when unknown, negative when the clock did."""
+
+    tract: Tract
+    duration: int | None
+
+
+class Turns(msgspec.Struct):
+    """The turns of one dialogue: maximal runs of one direction among its cross-tract messages.
+
+    Attributes:
+        last: the direction of the last cross-tract message; INTRA before the first.
+        last_sent_at: when that one was sent.
+    """
+
+    last: Direction = _INTRA
+    last_sent_at: int | None = None
+
+    def add(self, direction: Direction, sent_at: int | None, replied_to: Said | None) -> Response | None:
+        """Take a message in; returns the answer that it is, if it is one.
+
+        A message that names the one it replies to answers that, if it has the opposite direction. One that
+        names none answers the last message of the turn that it ends.
+
+        Args:
+            replied_to: the message that `in_reply_to` names, or None when it names none.
+        """
+        if direction is _INTRA:
+            return None
+        if replied_to is None:
+            asked, asked_at = self.last, self.last_sent_at
+        else:
+            asked, asked_at = replied_to.direction, replied_to.sent_at
+        self.last = direction
+        self.last_sent_at = sent_at
+        if asked is direction or asked is _INTRA:
+            return None
+        tract = Tract.INTERNAL if direction is _OUT else Tract.EXTERNAL
+        return Response(tract, None if sent_at is None or asked_at is None else sent_at - asked_at)
+
+    @property
+    def awaiting(self) -> Tract | None:
+        """The target of the last cross-tract message; None before the first."""
+        if self.last is _INTRA:
+            return None
+        return Tract.EXTERNAL if self.last is _OUT else Tract.INTERNAL
