@@ -29,7 +29,8 @@ __all__ = ["MOST_BATCH_BYTES", "MOST_BATCH_MESSAGES", "CorpusCallosum"]
 MOST_BATCH_MESSAGES: Final = 1000
 MOST_BATCH_BYTES: Final = 8 * 1024 * 1024
 MOST_TEXT: Final = 2000
-_BREATH: Final = 256 * 1024
+_AT_ONCE: Final = 50
+_LARGE: Final = 256 * 1024
 
 
 class MessageFields(TypedDict, total=False):
@@ -85,6 +86,8 @@ class CorpusCallosum:
         if self._opened:
             self._opened = False
             await self._writer.close()
+            self._reader.end()
+            self._log.recorder.interrupt()
             await self._reader.close()
             await asyncio.to_thread(self._log.close)
 
@@ -215,19 +218,20 @@ class CorpusCallosum:
 
 async def _well_formed(messages: Sequence[Message]) -> tuple[list[Message], int]:
     """Copies as they will be stored, stamped, and their size in bytes."""
-    copies, size, rested = [], 0, 0
-    for message in messages:
-        copy, encoded = well_formed(message)
-        if copy.sent_at is not None:
-            raise InvalidMessageError("sent_at", "is stamped by the service and cannot be given")
-        # The copy is ours alone; making another one only to set a field would double the cost of a message.
-        msgspec.structs.force_setattr(copy, "sent_at", time.time_ns() // 1000)
-        copies.append(copy)
+    copies: list[Message] = []
+    size, now = 0, time.time_ns() // 1000
+    for start in range(0, len(messages), _AT_ONCE):
+        some, encoded = well_formed(messages[start : start + _AT_ONCE])
         size += encoded
         if size > MOST_BATCH_BYTES:
             raise _too_large(len(messages), size)
-        if size - rested > _BREATH:
-            rested = size
+        for copy in some:
+            if copy.sent_at is not None:
+                raise InvalidMessageError("sent_at", "is stamped by the service and cannot be given")
+            # The copy is ours alone; making another one only to set a field would double the cost of a message.
+            msgspec.structs.force_setattr(copy, "sent_at", now)
+        copies += some
+        if encoded > _LARGE:
             await asyncio.sleep(0)  # a large batch must not hold up the loop
     return copies, size
 

@@ -22,7 +22,7 @@ __all__ = ["Close", "Command", "Convey", "Draft", "Open", "Places", "Receipt", "
 Answer_co = TypeVar("Answer_co", covariant=True)
 
 
-class Receipt(msgspec.Struct, frozen=True):
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """Proof that a message is recorded. Messages of one event share its position."""
 
     dialogue: UUID
@@ -109,8 +109,15 @@ class Places:
             self._lasts.append(event.first_sequence + len(event.messages) - 1)
             self._positions.append(position)
 
-    def of(self, sequence: int) -> int:
-        return self._positions[bisect_left(self._lasts, sequence)]
+    def receipts(self, dialogue: UUID, first: int, count: int) -> list[Receipt]:
+        """For `count` messages from the sequence `first` on."""
+        receipts: list[Receipt] = []
+        event, end = bisect_left(self._lasts, first), first + count
+        while first < end:
+            position, after = self._positions[event], min(self._lasts[event] + 1, end)
+            receipts += [Receipt(dialogue, sequence, position) for sequence in range(first, after)]
+            first, event = after, event + 1
+        return receipts
 
 
 class Command(Protocol[Answer_co]):
@@ -223,10 +230,7 @@ class Convey:
         self._known[duplicate.key] = Receipt(self.dialogue, duplicate.sequence, duplicate.position)
 
     def outcome(self, places: Places) -> list[Receipt]:
-        fresh = [
-            Receipt(self.dialogue, sequence, places.of(sequence))
-            for sequence in range(self._first, self._first + len(self._fresh))
-        ]
+        fresh = places.receipts(self.dialogue, self._first, len(self._fresh))
         if not self._digests:
             return fresh
         return self._with_keys(fresh)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -79,7 +80,7 @@ def _recorded(line: Transcript, now: datetime) -> Dialogue:
 
 
 def _take(lines: Iterator[Transcript | BrokenLine]) -> list[Transcript | BrokenLine]:
-    return [line for line, _ in zip(lines, range(_AT_ONCE), strict=False)]
+    return list(islice(lines, _AT_ONCE))
 
 
 async def import_transcripts(

@@ -63,9 +63,14 @@ class Tail:
             raise self._error
         return not self._ended
 
+    def end(self, error: PersistenceError | None = None) -> None:
+        """End all waits, now and later."""
+        self._ended = True
+        self._error = self._error or error
+        self._grown.set()
+
     async def close(self) -> None:
-        """End all waits. The log must have been interrupted."""
-        self._end(None)
+        """After `end` and the recorder's `interrupt`."""
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
 
@@ -79,17 +84,12 @@ class Tail:
         except PersistenceError as failure:
             error = failure
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._end, error)
+            self._loop.call_soon_threadsafe(self.end, error)
 
     def _wake(self, head: int) -> None:
         self._head = head
         self._grown.set()
         self._grown = asyncio.Event()
-
-    def _end(self, error: PersistenceError | None) -> None:
-        self._ended = True
-        self._error = self._error or error
-        self._grown.set()
 
 
 class Reader:
@@ -122,7 +122,7 @@ class Reader:
         """Events at positions after + 1 and on: those there are, then each as it comes, until closed."""
         if after < 0 or after > await self.call(self._log.head):
             raise InvalidCommandError("position to follow from", f"is {after}, which the log has not reached")
-        while True:
+        while not self._closed:
             events = await self.call(self._log.read, after=after, limit=_PAGE)
             for event in events:
                 yield event
@@ -154,8 +154,13 @@ class Reader:
     async def _last_before(self, start: datetime) -> int:
         return await self.call(self._log.recorder.position_at, _milliseconds(start, "start") - 1)
 
-    async def close(self) -> None:
+    def end(self) -> None:
+        """Take no more calls, and let every `follow` come to its end."""
         self._closed = True
+        self._tail.end()
+
+    async def close(self) -> None:
+        """After `end` and the recorder's `interrupt`."""
         await self._tail.close()
         await asyncio.to_thread(self._threads.shutdown)
 

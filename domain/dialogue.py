@@ -130,9 +130,10 @@ class Dialogue(BaseAggregate[UUID]):
 
     def _check_replies(self, messages: Sequence[Message], waiting: int) -> None:
         first = self.message_count + waiting + 1
-        for sequence, message in enumerate(messages, first):
-            if message.in_reply_to is not None and not 1 <= message.in_reply_to < sequence:
-                raise ReplyToUnknownMessageError(self.id, message.in_reply_to, sequence)
+        replies = [(n, m.in_reply_to) for n, m in enumerate(messages, first) if m.in_reply_to is not None]
+        for sequence, in_reply_to in replies:
+            if not 1 <= in_reply_to < sequence:
+                raise ReplyToUnknownMessageError(self.id, in_reply_to, sequence)
 
     def _convey(self, messages: Sequence[Message], now: datetime) -> None:
         for start in range(0, len(messages), MOST_MESSAGES_PER_EVENT):

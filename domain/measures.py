@@ -119,7 +119,7 @@ class EmergenceSettings(msgspec.Struct, frozen=True):
 
     Attributes:
         window: the number of latest messages of the scope that are looked at, this one included.
-        minimum: each direction has more than this many of them.
+        minimum: each direction has more than this many of them; at least 0.
         threshold: their balance ratio is above this.
     """
 
@@ -152,7 +152,7 @@ class Episodes(msgspec.Struct):
 
     Attributes:
         messages: how many it was told.
-        latest: the directions of the last `window` messages, a ring: message i stands at i modulo window.
+        latest: the directions of the last `window` messages, a ring: message i stands at (i − 1) modulo window.
         under_way: the episode that the last message belongs to.
     """
 
@@ -167,12 +167,18 @@ class Episodes(msgspec.Struct):
         """Take a message in; returns the episode that it ended, if it ended one."""
         ordinal = self.messages = self.messages + 1
         settings = self.settings
+        a = self.internal_to_external
+        b = self.external_to_internal
         if ordinal <= settings.window:
             self.latest.append(direction)
         else:
-            self._leave(ordinal)
-        a = self.internal_to_external
-        b = self.external_to_internal
+            place = (ordinal - 1) % settings.window
+            oldest = self.latest[place]
+            if oldest == 1:
+                self.internal_to_external = a = a - 1
+            elif oldest == 2:
+                self.external_to_internal = b = b - 1
+            self.latest[place] = direction
         if direction is _OUT:
             self.internal_to_external = a = a + 1
         elif direction is _BACK:
@@ -182,6 +188,8 @@ class Episodes(msgspec.Struct):
             if ratio > settings.threshold:
                 self._continue(ordinal, position, sent_at, ratio)
                 return None
+        if self.under_way is None:
+            return None
         ended, self.under_way = self.under_way, None
         return ended
 
@@ -193,5 +201,5 @@ class Episodes(msgspec.Struct):
         episode.last_message = ordinal
         episode.last_position = position
         episode.end_time = sent_at
-        if ratio > episode.peak_ratio:
+        if ratio > episode.peak_ratio:  # noqa: PLR1730  # max() takes twice as long, and this is done for most messages
             episode.peak_ratio = ratio

@@ -5,6 +5,7 @@ so that every message ever stored can be read.
 """
 
 import math
+from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha1
 from typing import Annotated, Any, Final
@@ -37,7 +38,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Key = Annotated[str, Meta(min_length=1, max_length=500)]
 
 
-class Message(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+class Message(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """What one agent says across the bridge.
 
     Attributes:
@@ -75,35 +76,42 @@ class Message(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Message)
+_decoder = msgspec.msgpack.Decoder(list[Message])
 _canonical = msgspec.msgpack.Encoder(order="deterministic")
 _FIELDS: Final = Message.__struct_fields__
 
 
-def well_formed(message: Message) -> tuple[Message, int]:
-    """The message as it will be stored, a copy that later changes of its payload cannot reach, and its size.
+def well_formed(messages: Sequence[Message]) -> tuple[list[Message], int]:
+    """The messages as they will be stored, copies that later changes of a payload cannot reach, and their size.
 
     Raises:
-        InvalidMessageError: a field is outside its definition.
-        InvalidPayloadError: the payload is.
+        InvalidMessageError: a field of one is outside its definition.
+        InvalidPayloadError: a payload is.
     """
-    if not isinstance(message, Message):
-        raise InvalidMessageError("type", f"must be Message, not {type(message).__name__}")
-    check_payload(message.payload)
+    for message in messages:
+        if not isinstance(message, Message):
+            raise InvalidMessageError("type", f"must be Message, not {type(message).__name__}")
+        _check(message.payload, (), 0)
     try:
-        encoded = _encoder.encode(message)
-        copy = _decoder.decode(encoded)
+        encoded = _encoder.encode(messages)
+        copies = _decoder.decode(encoded)
     except msgspec.ValidationError as error:
         raise _explained(error) from None
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        for message in messages:
+            _check_size(message.payload)  # or it is one of the other fields
         raise InvalidMessageError("fields", f"cannot be stored: {error}") from None
-    return copy, len(encoded)
+    if len(encoded) > MOST_PAYLOAD_BYTES:
+        for message in messages:
+            _check_size(message.payload)
+    return copies, len(encoded)
 
 
 def _explained(error: msgspec.ValidationError) -> InvalidMessageError:
-    """The library names the field by its place in the array, ``$[3]``; people know it by its name."""
+    """The library names the field by its place, ``$[17][3]`` in the 18th message; people know it by its name."""
     reason, _, path = str(error).partition(" - at `$[")
-    place, _, rest = path.rstrip("`").partition("]")
+    _, _, inside = path.rstrip("`").partition("][")
+    place, _, rest = inside.partition("]")
     field = _FIELDS[int(place)] + rest if place.isdigit() else "fields"
     return InvalidMessageError(field, "is refused: " + reason[0].lower() + reason[1:])
 
@@ -120,6 +128,10 @@ def content_digest(message: Message) -> bytes:
 def check_payload(payload: Payload) -> None:
     """Raise InvalidPayloadError unless the payload is within its definition. Nothing is ever coerced."""
     _check(payload, (), 0)
+    _check_size(payload)
+
+
+def _check_size(payload: Payload) -> None:
     try:
         size = encoded_size(payload)
     except UnicodeEncodeError:

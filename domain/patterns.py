@@ -88,11 +88,8 @@ class Repetition(msgspec.Struct):
 
     def _forget(self, sequence: int) -> None:
         """Let the message of this sequence out of the window."""
-        for oldest, last in self.last.items():
-            if last > sequence:
-                return
-            break
-        else:
+        oldest = next(iter(self.last), None)
+        if oldest is None or self.last[oldest] > sequence:
             return
         del self.last[oldest]
         if self.growing.pop(oldest, None):

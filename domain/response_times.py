@@ -3,6 +3,8 @@
 Times are UTC microseconds since 1970, durations are microseconds.
 """
 
+from bisect import bisect_left
+from itertools import accumulate
 from math import ceil, log
 from typing import Final
 
@@ -47,7 +49,7 @@ class ResponseTimes(msgspec.Struct):
         if duration == 0:
             self.zeros += 1
             return
-        if duration > self.longest:
+        if duration > self.longest:  # noqa: PLR1730  # max() takes twice as long, and this is done for most messages
             self.longest = duration
         bucket = ceil(log(duration) / _LOG_GAMMA)
         self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
@@ -61,15 +63,11 @@ class ResponseTimes(msgspec.Struct):
         if not self.count:
             return None
         rank = ceil(percent * self.count / 100)
-        passed = self.zeros
-        if rank <= passed:
+        if rank <= self.zeros:
             return 0.0
-        for bucket in sorted(self.buckets):
-            passed += self.buckets[bucket]
-            if rank <= passed:
-                break
-        else:
-            raise AssertionError("the buckets hold as many durations as were counted")
+        buckets = sorted(self.buckets)
+        passed = list(accumulate((self.buckets[bucket] for bucket in buckets), initial=self.zeros))
+        bucket = buckets[bisect_left(passed, rank) - 1]
         # A bucket's value may be 1 % beyond the longest of it; p99 above max would only confuse.
         return min(2 * _GAMMA**bucket / (_GAMMA + 1), self.longest) / 1000
 
@@ -99,7 +97,7 @@ class Said(msgspec.Struct, frozen=True, gc=False):
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
-    """An answer: the tract that gave it, and how long that took; None when unknown, negative when the clock did."""
+    """An answer: who gave it, after how long; None when unknown, negative when the clock went backwards."""
 
     tract: Tract
     duration: int | None
@@ -119,11 +117,8 @@ class Turns(msgspec.Struct):
     def add(self, direction: Direction, sent_at: int | None, replied_to: Said | None) -> Response | None:
         """Take a message in; returns the answer that it is, if it is one.
 
-        A message that names the one it replies to answers that, if it has the opposite direction. One that
-        names none answers the last message of the turn that it ends.
-
-        Args:
-            replied_to: the message that `in_reply_to` names, or None when it names none.
+        A message that names the one it replies to (`replied_to`) answers that, if it has the opposite
+        direction. One that names none (None) answers the last message of the turn that it ends.
         """
         if direction is _INTRA:
             return None

@@ -61,8 +61,8 @@ def _happen(happenings: tuple[Happening, ...], version: int = 0, said: int = 0) 
 
 
 def given(*happenings: Happening) -> "Scenario":
-    dialogue = project_aggregate(None, _happen(happenings))
-    assert isinstance(dialogue, Dialogue)
+    dialogue: Dialogue | None = project_aggregate(None, _happen(happenings))
+    assert dialogue is not None
     return Scenario(dialogue)
 
 

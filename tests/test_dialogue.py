@@ -50,7 +50,9 @@ class TestOpen:
 
 class TestClosed:
     def test_nothing_more_is_said(self) -> None:
-        given(opened(), closed("done")).when(lambda d: d.convey([message()], now=NOON)).refused(DialogueClosedError)
+        given(opened(), closed("done")).when(lambda d: d.convey([message()], now=NOON)).refused(
+            DialogueClosedError
+        )
 
     def test_it_is_not_closed_again(self) -> None:
         given(opened(), closed("done")).when(lambda d: d.close("again", now=NOON)).refused(DialogueClosedError)

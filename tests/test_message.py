@@ -44,7 +44,7 @@ def nested(depth: int) -> Any:
 
 @given(payloads)
 def test_a_payload_comes_back_as_it_was_given(payload: Any) -> None:
-    copy, size = well_formed(message(payload))
+    [copy], size = well_formed([message(payload)])
     assert msgspec.msgpack.encode(copy.payload) == msgspec.msgpack.encode(payload)
     assert repr(copy.payload) == repr(payload), "types too: 1 is not True, and 1.0 is not 1"
     assert size > 0
@@ -76,7 +76,7 @@ def test_a_payload_comes_back_as_it_was_given(payload: Any) -> None:
 )
 def test_a_payload_outside_the_definition_is_refused_with_its_place(payload: Any, says: str) -> None:
     with pytest.raises(InvalidPayloadError, match=says):
-        well_formed(message(payload))
+        well_formed([message(), message(payload)])
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_payload_outside_the_definition_is_refused_with_its_place(payload: Any
     ids=lambda value: type(value).__name__,
 )
 def test_a_payload_at_the_edge_of_the_definition_is_accepted(payload: Any) -> None:
-    assert well_formed(message(payload))[0].payload == payload
+    assert well_formed([message(payload)])[0][0].payload == payload
 
 
 @pytest.mark.parametrize(
@@ -112,18 +112,18 @@ def test_a_payload_at_the_edge_of_the_definition_is_accepted(payload: Any) -> No
 def test_a_field_outside_the_definition_is_refused_by_name(fields: dict[str, Any], field: str) -> None:
     usual = {"source": Tract.INTERNAL, "target": Tract.EXTERNAL, "sender": "planner"}
     with pytest.raises(InvalidMessageError) as caught:
-        well_formed(Message(**{**usual, **fields}))
+        well_formed([message(), Message(**{**usual, **fields})])
     assert caught.value.field.split("[")[0] == field
 
 
 def test_what_is_no_message_is_refused() -> None:
     with pytest.raises(InvalidMessageError, match="must be Message, not dict"):
-        well_formed({"payload": 1})  # type: ignore[arg-type]  # on purpose
+        well_formed([{"payload": 1}])  # type: ignore[list-item]  # on purpose
 
 
 def test_the_copy_is_out_of_reach_of_later_changes() -> None:
     payload = {"files": ["a"]}
-    copy, _ = well_formed(message(payload))
+    [copy], _ = well_formed([message(payload)])
     payload["files"].append("b")
     assert copy.payload == {"files": ["a"]}
 

@@ -1,0 +1,167 @@
+"""Connections and transactions: what the library's SQLite datastore does not do.
+
+A writer takes the write lock when its transaction begins, so it waits for another process instead of failing
+with "database is locked" between its first read and its first write. Every error is the library's PEP 249 tree
+and names the database. A database that this program did not make is refused before anything is written to it.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Final, Literal
+from uuid import uuid4
+
+from eventsourcing import persistence
+from eventsourcing import sqlite as library
+
+from infrastructure.sqlite.subscription import Growth
+
+__all__ = ["LAYOUT", "ConnectionPool", "Datastore", "columns"]
+
+LAYOUT: Final = 1
+"""Version of the tables; counted up when they change."""
+
+
+def _translated(error: sqlite3.Error, db_name: str) -> persistence.PersistenceError:
+    # Both trees are PEP 249's, name by name.
+    kind: type[persistence.PersistenceError] = getattr(
+        persistence, type(error).__name__, persistence.PersistenceError
+    )
+    return kind(f"SQLite database {db_name!r}: {error}")
+
+
+class Connection(library.SQLiteConnection):
+    def __init__(self, connection: sqlite3.Connection, max_age: float | None, db_name: str) -> None:
+        super().__init__(connection, max_age)
+        self.db_name = db_name
+
+    @contextmanager
+    def transaction(self, *, commit: bool) -> Iterator[library.SQLiteCursor]:
+        with Transaction(self, commit=commit) as cursor, cursor:
+            yield cursor
+
+    def commit(self) -> None:
+        try:
+            super().commit()
+        except sqlite3.Error:
+            self.rollback()  # a COMMIT that fails (full disk) leaves the transaction open
+            raise
+
+
+class Transaction(library.SQLiteTransaction):
+    connection: Connection
+
+    def __enter__(self) -> library.SQLiteCursor:
+        cursor = self.connection.cursor()
+        try:
+            cursor.execute("BEGIN IMMEDIATE" if self.commit else "BEGIN")
+        except sqlite3.Error as error:
+            raise _translated(error, self.connection.db_name) from error
+        return cursor
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        try:
+            if self.commit and exc_val is None:
+                self.connection.commit()
+            else:
+                self.connection.rollback()
+        except sqlite3.Error as error:
+            raise _translated(error, self.connection.db_name) from error
+        if isinstance(exc_val, sqlite3.Error):
+            raise _translated(exc_val, self.connection.db_name) from exc_val
+
+
+class ConnectionPool(library.SQLiteConnectionPool):
+    def __init__(self, db_name: str, lock_timeout: int | None, synchronous: str) -> None:
+        super().__init__(db_name=db_name, lock_timeout=lock_timeout)
+        self.synchronous = synchronous
+
+    def _create_connection(self) -> Connection:
+        try:
+            connection = self._connect()
+            try:
+                _check_layout(connection, self.db_name)
+                self._set_durability(connection)
+            except BaseException:
+                connection.close()
+                raise
+        except sqlite3.Error as error:
+            raise _translated(error, self.db_name) from error
+        return Connection(connection, self.max_age, self.db_name)
+
+    def _connect(self) -> sqlite3.Connection:
+        timeout = library.SQLITE3_DEFAULT_LOCK_TIMEOUT if self.lock_timeout is None else self.lock_timeout
+        connection = sqlite3.connect(
+            self.db_name, timeout=timeout, uri=True, check_same_thread=False, isolation_level=None
+        )
+        connection.row_factory = sqlite3.Row
+        return connection
+
+    def _set_durability(self, connection: sqlite3.Connection) -> None:
+        if not self.is_sqlite_memory_mode:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"PRAGMA synchronous={self.synchronous}")
+
+
+def _check_layout(connection: sqlite3.Connection, db_name: str) -> None:
+    """Raise unless the database is empty or has tables of this layout. Only reads."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables:
+        return
+    layout = None
+    if columns(connection.cursor(), "meta") == {"name", "value"}:
+        layout = connection.execute("SELECT value FROM meta WHERE name = 'layout'").fetchone()
+    if layout is None:
+        raise persistence.ProgrammingError(
+            f"SQLite database {db_name!r} belongs to another program: it has tables, but no layout version."
+        )
+    if layout["value"] != LAYOUT:
+        raise persistence.ProgrammingError(
+            f"SQLite database {db_name!r} has layout {layout['value']}; this program knows layout {LAYOUT}."
+        )
+
+
+def columns(cursor: sqlite3.Cursor | library.SQLiteCursor, table: str) -> set[str]:
+    """The names of a table's columns; empty when there is no such table."""
+    cursor.execute("SELECT name FROM pragma_table_info(?)", (table,))
+    return {name for (name,) in cursor.fetchall()}
+
+
+class Datastore(library.SQLiteDatastore):
+    """One database: its connections, its identity, and who waits for its log to grow."""
+
+    pool: ConnectionPool
+
+    def __init__(
+        self,
+        db_name: str,
+        *,
+        lock_timeout: int | None = None,
+        synchronous: str = "FULL",
+        single_row_tracking: bool = True,
+        originator_id_type: Literal["uuid", "text"] = "uuid",
+    ) -> None:
+        self.growth = Growth()
+        super().__init__(db_name, single_row_tracking=single_row_tracking, originator_id_type=originator_id_type)
+        self.pool = ConnectionPool(db_name, lock_timeout, synchronous)
+
+    def claim(self, c: library.SQLiteCursor) -> None:
+        """Make an empty database this program's; of several that do it at once, the first one's epoch stays."""
+        c.execute("CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID")
+        c.execute("INSERT OR IGNORE INTO meta VALUES ('layout', ?), ('epoch', ?)", (LAYOUT, uuid4().hex))
+
+    def epoch(self) -> str:
+        with self.transaction(commit=False) as c:
+            c.execute("SELECT value FROM meta WHERE name = 'epoch'")
+            epoch: str = c.fetchone()["value"]
+            return epoch
+
+    def close(self) -> None:
+        self.growth.interrupt()
+        super().close()

@@ -1,0 +1,166 @@
+"""The command line: what can be asked for. What the commands do stands in `log` and `measures` beside this."""
+
+# ruff: noqa: PLC0415  # a command imports what it needs when it runs, so that --help does not wait for it
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from interface.options import (
+    AsJson,
+    AsJsonLines,
+    Full,
+    MaybeDialogue,
+    OfKind,
+    OfPattern,
+    OneDialogue,
+    Url,
+)
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="callosum",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=(
+        "DIALOGUE is a dialogue's id or the beginning of one, as long as no other dialogue begins so. "
+        "Exit status: 0 done; 1 done, and something was found wrong; 2 not done; 130 ended by Ctrl-C."
+    ),
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    try:
+        typer.echo(f"callosum {version('corpus-callosum-service')}")
+    except PackageNotFoundError:
+        typer.echo("callosum, run from its source without being installed")
+    raise typer.Exit
+
+
+@app.callback()
+def callosum(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and leave.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """A durable, replayable bridge between agents that think and agents that act."""
+
+
+@app.command("import")
+def import_(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE…",
+            help="JSON Lines or JSON in chat format: objects with messages, traj or history, or lists of messages.",
+        ),
+    ],
+    url: Url = None,
+    json: AsJson = False,
+) -> None:
+    """Record transcripts of past runs.
+
+    Each dialogue is recorded whole or not at all, and none twice: importing a file again changes nothing.
+    A broken line is reported with file, line and reason, the others are recorded, and the exit status is 1.
+    """
+    from interface.log import import_files
+    from interface.session import run
+
+    run(import_files(files, json=json), url, creates=True)
+
+
+@app.command()
+def metrics(dialogue: MaybeDialogue = None, kind: OfKind = None, url: Url = None, json: AsJson = False) -> None:
+    """Measure balance, emergence, coordination and response times, of a dialogue or over all.
+
+    Balance says how evenly the two tracts take part (0 to 1), coordination whether they take turns: far above 0
+    they do, near 0 is what chance would give, far below 0 are two monologues.
+    """
+    from interface.measures import show_metrics
+    from interface.session import run
+
+    run(show_metrics(dialogue, kind, json=json), url)
+
+
+@app.command()
+def findings(
+    dialogue: MaybeDialogue = None, pattern: OfPattern = None, url: Url = None, json: AsJson = False
+) -> None:
+    """List where a pattern was found: the dialogue, first and last message, and why."""
+    from interface.measures import show_findings
+    from interface.session import run
+
+    run(show_findings(dialogue, pattern, json=json), url)
+
+
+@app.command()
+def transcript(dialogue: OneDialogue, full: Full = False, url: Url = None, json: AsJsonLines = False) -> None:
+    """Read what was said in a dialogue.
+
+    Control characters in it are shown as escapes and never reach the terminal.
+    """
+    from interface.log import show_transcript
+    from interface.session import run
+
+    run(show_transcript(dialogue, full=full, json=json), url)
+
+
+@app.command()
+def follow(
+    after: Annotated[
+        int, typer.Option("--after", min=0, metavar="POSITION", help="Begin beyond this position of the log.")
+    ] = 0,
+    dialogue: Annotated[
+        str | None,
+        typer.Option("--dialogue", metavar="DIALOGUE", help="Only its events.", show_default="all"),
+    ] = None,
+    full: Full = False,
+    url: Url = None,
+    json: AsJsonLines = False,
+) -> None:
+    """Watch the log: its history, then every event as it is recorded, until Ctrl-C."""
+    from interface.log import show_events
+    from interface.session import run
+
+    run(show_events(after, dialogue, full=full, json=json), url)
+
+
+@app.command()
+def verify(url: Url = None, json: AsJson = False) -> None:
+    """Check that the log is what was written.
+
+    Recomputes every digest and every link of the chain, and reads every event. When something is not as it was
+    written, the first such position is named and the exit status is 1.
+    """
+    from interface.log import verify_log
+    from interface.session import run
+
+    run(verify_log(json=json), url, reads_views=False)
+
+
+@app.command()
+def demo(
+    directory: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DIRECTORY]", help="Where to keep its log.", show_default="a temporary directory"),
+    ] = None,
+) -> None:
+    """See it work: two groups of agents talk over a bridge that is killed and restarted on the way."""
+    from interface.demo import run_demo
+
+    run_demo(directory)
+
+
+def main() -> None:
+    app(prog_name="callosum")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""The command that records transcripts of past runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from application.callosum import CorpusCallosum
+from application.importing import ImportReport
+from domain.dialogue import Kind
+from interface.encoding import as_json, plain
+from interface.render import metrics_table
+from interface.session import Command, console, errors, progress
+from interface.text import one_line
+
+__all__ = ["import_files"]
+
+
+def import_files(paths: Sequence[Path], *, json: bool) -> Command:
+    """Record transcripts; the status is 1 when a line was broken."""
+
+    async def command(callosum: CorpusCallosum) -> int:
+        with progress() as bar:
+            task = bar.add_task("Reading …", total=None)
+
+            def show(report: ImportReport) -> None:
+                bar.update(task, description=_counts(report))
+
+            report = await callosum.import_transcripts(*paths, progress=show)
+        for line in report.broken:
+            errors().print(one_line(f"{line.file}:{line.line}: {line.reason}"))
+        await (_imported_json if json else _imported_text)(callosum, report)
+        return 1 if report.broken else 0
+
+    return command
+
+
+def _counts(report: ImportReport) -> str:
+    return (
+        f"{report.dialogues} dialogues with {report.messages} messages recorded,"
+        f" {report.present} present already, {len(report.broken)} broken lines"
+    )
+
+
+async def _imported_text(callosum: CorpusCallosum, report: ImportReport) -> None:
+    out = console()
+    out.print(f"{_counts(report)}.")
+    metrics = await callosum.consciousness_metrics(Kind.RECORDED, at_least=report.position)
+    out.print(metrics_table({"recorded": metrics}))
+
+
+async def _imported_json(callosum: CorpusCallosum, report: ImportReport) -> None:
+    metrics = await callosum.consciousness_metrics(Kind.RECORDED, at_least=report.position)
+    console().print(as_json({**plain(report), "metrics": metrics}, indent=2), soft_wrap=True)

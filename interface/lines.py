@@ -1,0 +1,72 @@
+"""The log as lines to read: messages and events."""
+
+from typing import Final
+
+from rich.text import Text
+
+from application.reading import RecordedMessage, messages_of
+from domain.dialogue import Dialogue
+from domain.message import Message
+from domain.tract import Direction
+from interface.text import MOST_CHARACTERS, one_line, said, shortened, time_of, visible
+from projections.fold import Recorded
+
+__all__ = ["event_lines", "message_lines"]
+
+MOST_ON_A_LINE: Final = 120
+_STYLES: Final = {Direction.INTRA: "magenta", Direction.INTERNAL_TO_EXTERNAL: "cyan", Direction.EXTERNAL_TO_INTERNAL: "green"}
+
+
+def message_lines(message: RecordedMessage, *, full: bool) -> Text:
+    """A message as a paragraph: who to whom and when, then what was said, indented."""
+    text = Text.assemble(
+        (f"#{message.sequence}", "bold"), "  ", (_sent(message), "dim"), "  ", _way(message), "  ", _names(message)
+    )
+    payload = visible(_cut(said(message.payload), MOST_CHARACTERS, full))
+    for line in payload.split("\n"):
+        text.append(f"\n    {line}" if line else "\n")
+    return text
+
+
+def event_lines(recorded: Recorded, *, full: bool) -> Text:
+    """An event as one line for each thing that happened."""
+    happened = _happened(recorded, full)
+    place = f"{recorded.position:>6}  {time_of(recorded.at * 1000)}  {str(recorded.dialogue)[:8]}  "
+    return Text("\n").join(Text.assemble((place, "dim"), line) for line in happened)
+
+
+def _happened(recorded: Recorded, full: bool) -> list[Text]:
+    event = recorded.event
+    if isinstance(event, Dialogue.Conveyed):
+        return [_message_line(message, full) for message in messages_of(recorded)]
+    if isinstance(event, Dialogue.Opened):
+        return [Text(f"opened, {event.kind}: {one_line(_cut(event.subject, MOST_ON_A_LINE, full))}")]
+    if isinstance(event, Dialogue.Closed):
+        return [Text(f"closed: {one_line(_cut(event.reason, MOST_ON_A_LINE, full))}")]
+    return [Text(one_line(recorded.topic))]
+
+
+def _message_line(message: RecordedMessage, full: bool) -> Text:
+    payload = one_line(_cut(said(message.payload), MOST_ON_A_LINE, full))
+    return Text.assemble((f"#{message.sequence}", "bold"), "  ", _way(message), "  ", _names(message), ": ", payload)
+
+
+def _way(message: Message) -> Text:
+    return Text(f"{message.source} → {message.target}", _STYLES[message.direction])
+
+
+def _names(message: Message) -> str:
+    names = one_line(message.sender)
+    if message.recipient is not None:
+        names += f" to {one_line(message.recipient)}"
+    if message.in_reply_to is not None:
+        names += f", in reply to #{message.in_reply_to}"
+    return names
+
+
+def _sent(message: Message) -> str:
+    return time_of(message.sent_at) or "time unknown"
+
+
+def _cut(text: str, most: int, full: bool) -> str:
+    return text if full else shortened(text, most)

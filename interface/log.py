@@ -1,0 +1,93 @@
+"""The commands that read the log itself: transcript, follow, verify."""
+
+from typing import Any
+
+from application.callosum import CorpusCallosum
+from application.reading import RecordedMessage, messages_of
+from application.verification import Verification
+from domain.dialogue import Dialogue
+from interface.addressing import dialogue_named
+from interface.encoding import as_json, plain
+from interface.lines import event_lines, message_lines
+from interface.session import Command, console, progress
+from interface.text import one_line, time_of
+from projections.fold import Recorded
+
+__all__ = ["show_events", "show_transcript", "verify_log"]
+
+
+def show_transcript(name: str, *, full: bool, json: bool) -> Command:
+    """What was said in a dialogue, in order."""
+
+    async def command(callosum: CorpusCallosum) -> int:
+        out = console()
+        async for message in callosum.transcript(await dialogue_named(callosum, name)):
+            if json:
+                out.print(as_json(message_fields(message)), soft_wrap=True)
+            else:
+                out.print(message_lines(message, full=full), soft_wrap=True)
+        return 0
+
+    return command
+
+
+def show_events(after: int, name: str | None, *, full: bool, json: bool) -> Command:
+    """Events beyond a position, then each as it comes."""
+
+    async def command(callosum: CorpusCallosum) -> int:
+        out = console()
+        dialogue = None if name is None else await dialogue_named(callosum, name)
+        async for recorded in callosum.follow(after):
+            if dialogue is not None and recorded.dialogue != dialogue:
+                continue
+            text = as_json(event_fields(recorded)) if json else event_lines(recorded, full=full)
+            out.print(text, soft_wrap=True)
+        return 0
+
+    return command
+
+
+def message_fields(message: RecordedMessage) -> dict[str, Any]:
+    return {
+        **plain(message),
+        "direction": message.direction.name.lower(),
+        "sent_at": time_of(message.sent_at),
+        "at": time_of(message.at * 1000),
+    }
+
+
+def event_fields(recorded: Recorded) -> dict[str, Any]:
+    """An event as the log tells it, its messages each with its place."""
+    event = plain(recorded.event)
+    del event["originator_id"], event["timestamp"]  # `dialogue` and `at` say the same
+    event.pop("originator_topic", None)
+    if isinstance(recorded.event, Dialogue.Conveyed):
+        event["messages"] = [message_fields(message) for message in messages_of(recorded)]
+    return {
+        "position": recorded.position,
+        "at": time_of(recorded.at * 1000),
+        "topic": recorded.topic,
+        "dialogue": plain(recorded.dialogue),
+        "event": event,
+    }
+
+
+def verify_log(*, json: bool) -> Command:
+    """Walk the log; the status is 1 when something is not as it was written."""
+
+    async def command(callosum: CorpusCallosum) -> int:
+        with progress() as bar:
+            task = bar.add_task("Verifying")
+            found = await callosum.verify(lambda position, head: bar.update(task, completed=position, total=head))
+        console().print(as_json(found, indent=2) if json else _verdict(found), soft_wrap=True)
+        return 1 if found.problem else 0
+
+    return command
+
+
+def _verdict(found: Verification) -> str:
+    seen = f"{found.events} events, {found.messages} messages in {found.dialogues} dialogues: as written"
+    if found.problem is None:
+        return f"{seen}; chain {found.chain}."
+    return one_line(f"Position {found.problem.position}: {found.problem.reason}. Before it: {seen}.")
+

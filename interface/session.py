@@ -1,0 +1,118 @@
+"""Running a command: the service around it, what goes wrong as one sentence, and the exit status.
+
+====  ===========================================================================
+0     done
+1     done, and something was found wrong: a broken line, a log that is not as written
+2     not done: wrong arguments, no log, a store that fails
+130   ended by Ctrl-C
+141   whoever read the output stopped reading
+====  ===========================================================================
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+from eventsourcing.persistence import PersistenceError
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from application.callosum import CorpusCallosum
+from application.settings import Settings, sqlite_path
+from domain.errors import CallosumError
+from interface.text import one_line
+
+__all__ = ["Command", "CommandError", "console", "errors", "fail", "progress", "run"]
+
+Command = Callable[[CorpusCallosum], Awaitable[int]]
+"""What a command does with the open service; returns the exit status."""
+
+WIDE = 4000
+
+
+class CommandError(CallosumError):
+    """What was asked for cannot be done; the message says why in one sentence."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # rich would leave with status 1 here, which means something else
+
+
+def console() -> Console:
+    """Standard output. Where it is no terminal, tables are as wide as they need to be."""
+    width = None if sys.stdout.isatty() else WIDE
+    return _Console(width=width, markup=False, emoji=False, highlight=False)
+
+
+def errors() -> Console:
+    return _Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def progress() -> Progress:
+    """A bar on standard error; nothing where that is no terminal. Without a total it only moves."""
+    out = errors()
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), TimeElapsedColumn())
+    return Progress(*columns, console=out, transient=True, disable=not out.is_terminal)
+
+
+def run(command: Command, url: str | None, *, creates: bool = False, reads_views: bool = True) -> NoReturn:
+    """Run a command on the service and leave with its status.
+
+    Args:
+        command: what to do.
+        url: the log, or None for the environment's.
+        creates: whether the log may be made; a command that only reads must find one.
+        reads_views: whether it needs the read models; if not, they are left alone.
+    """
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text stream in every process
+    try:
+        settings = _settings(url, reads_views)
+        if not creates:
+            _check_exists(settings.url)
+        status = asyncio.run(_on_service(command, settings))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more at exit, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except (CallosumError, PersistenceError, ValidationError, OSError) as error:
+        fail(_sentence(error))
+    raise typer.Exit(status)
+
+
+def fail(sentence: str) -> NoReturn:
+    errors().print(f"callosum: {one_line(sentence)}")
+    raise typer.Exit(2)
+
+
+def _settings(url: str | None, reads_views: bool) -> Settings:
+    settings = Settings() if url is None else Settings(url=url)
+    return settings if reads_views else settings.model_copy(update={"project": False})
+
+
+async def _on_service(command: Command, settings: Settings) -> int:
+    async with CorpusCallosum.open(settings=settings) as callosum:
+        return await command(callosum)
+
+
+def _check_exists(url: str) -> None:
+    path = sqlite_path(url) if url.startswith("sqlite:") else None
+    if path is not None and not Path(path).exists():
+        raise CommandError(f"No log at {path}; import or send something first, or name another with --url.")
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"The setting {'.'.join(map(str, first['loc']))} is refused: {first['msg']}."
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}."
+    return str(error)

@@ -1,0 +1,152 @@
+"""The projection behind the consciousness metrics: all measures and findings, by dialogue and by kind.
+
+Live and recorded dialogues are never mixed: each kind is a scope of its own.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from domain.dialogue import Dialogue, Kind
+from domain.measures import EmergenceSettings
+from domain.patterns import PATTERNS
+from domain.response_times import Said
+from domain.tract import Direction, Tract
+from projections.cache import StateCache
+from projections.changes import Changes
+from projections.errors import ProjectionFailedError
+from projections.fold import Recorded
+from projections.states import CHUNK, DialogueState, MessageTimes, Status
+from projections.views import Checkpoint, CheckpointMovedError, Views
+
+__all__ = ["Consciousness"]
+
+_VERSION: Final = 1
+"""Counted up when the same log would give other rows or states."""
+
+_INTERNAL: Final = Tract.INTERNAL
+_INTRA: Final = Direction.INTRA
+_OUT: Final = Direction.INTERNAL_TO_EXTERNAL
+_BACK: Final = Direction.EXTERNAL_TO_INTERNAL
+
+
+class Consciousness:
+    """Folds batches of events into rows. Not thread-safe: it belongs to its runner."""
+
+    NAME: Final = "consciousness"
+
+    def __init__(
+        self, views: Views, settings: EmergenceSettings | None = None, *, cached_dialogues: int = 2000
+    ) -> None:
+        self._settings = settings or EmergenceSettings()
+        self._cache = StateCache(views, self.NAME, self._settings, cached_dialogues)
+        self._checkpoint = Checkpoint("", 0, b"", "")
+        self._changes = Changes()
+
+    @property
+    def version(self) -> str:
+        """All that the rows depend on beside the log; a read model of another version is folded anew."""
+        settings = " ".join(f"{name}={value}" for name, value in msgspec.structs.asdict(self._settings).items())
+        return f"{_VERSION} {settings} detectors={','.join(PATTERNS)}"
+
+    def fold(self, events: Sequence[Recorded], checkpoint: Checkpoint) -> Changes:
+        """The rows that these events change in the read model as of `checkpoint`, which they follow.
+
+        After its changes are committed, call `committed`; if they are not, `forget`.
+
+        Raises:
+            ProjectionFailedError: at the first event that cannot be folded; the states are then void.
+            CheckpointMovedError: likewise, when another process has moved the checkpoint.
+        """
+        self._checkpoint = checkpoint
+        self._changes = Changes()
+        self._cache.load({event.event.originator_id for event in events}, checkpoint)
+        for event in events:
+            try:
+                self._apply(event)
+            except CheckpointMovedError:
+                raise
+            except Exception as error:
+                raise ProjectionFailedError(self.NAME, event.position, repr(error)) from error
+        self._changes.prepare(self._cache)
+        return self._changes
+
+    def committed(self) -> None:
+        self._cache.trim()
+
+    def forget(self) -> None:
+        self._cache.forget()
+
+    def _apply(self, recorded: Recorded) -> None:
+        event = recorded.event
+        if isinstance(event, Dialogue.Conveyed):
+            self._convey(recorded, event)
+        elif isinstance(event, Dialogue.Opened):
+            self._open(recorded, event)
+        elif isinstance(event, Dialogue.Closed):
+            self._close(recorded, event)
+        else:
+            raise TypeError(f"no rule for {recorded.topic}")
+
+    def _open(self, recorded: Recorded, event: Dialogue.Opened) -> None:
+        status = Status.OPEN if event.kind is Kind.LIVE else Status.CLOSED
+        self._cache.open(event.originator_id, DialogueState(event.kind, status, recorded.at, recorded.position))
+        self._changes.opened(recorded, event)
+        self._changes.dialogues.add(event.originator_id)
+
+    def _close(self, recorded: Recorded, event: Dialogue.Closed) -> None:
+        state, _ = self._cache.dialogue(event.originator_id)
+        self._touch(state, recorded, event)
+        state.status = Status.CLOSED
+        state.close_reason = event.reason
+
+    def _touch(self, state: DialogueState, recorded: Recorded, event: Dialogue.Event) -> None:
+        state.last_activity = recorded.at
+        state.last_position = recorded.position
+        self._changes.dialogues.add(event.originator_id)
+
+    def _convey(self, recorded: Recorded, event: Dialogue.Conveyed) -> None:
+        dialogue, position = event.originator_id, recorded.position
+        state, measures = self._cache.dialogue(dialogue)
+        kind = state.kind
+        whole = self._cache.kind(kind)
+        detectors = state.detectors.each()
+        self._touch(state, recorded, event)
+        self._changes.kinds.add(kind)
+        for sequence, message in enumerate(event.messages, event.first_sequence):
+            source = message.source
+            direction = _INTRA if source is message.target else _OUT if source is _INTERNAL else _BACK
+            sent_at, reply = message.sent_at, message.in_reply_to
+            replied_to = None if reply is None else self._said(dialogue, state, sequence, reply)
+            response = state.turns.add(direction, sent_at, replied_to)
+            ended = measures.add(direction, position, sent_at, response)
+            if ended is not None:
+                self._changes.ended(dialogue, ended)
+            ended = whole.add(direction, position, sent_at, response)
+            if ended is not None:
+                self._changes.ended(kind, ended)
+            for name, detector in detectors:
+                finding = detector.add(sequence, direction, message.payload)
+                if finding is not None:
+                    self._changes.found(dialogue, kind, name, finding)
+            self._remember(dialogue, state, sequence, direction, sent_at)
+
+    def _said(self, dialogue: UUID, state: DialogueState, sequence: int, earlier: int) -> Said:
+        chunk, place = divmod(earlier - 1, CHUNK)
+        if chunk == (sequence - 1) // CHUNK:
+            return state.times.said(place)
+        return self._cache.chunk(dialogue, chunk, self._checkpoint).said(place)
+
+    def _remember(
+        self, dialogue: UUID, state: DialogueState, sequence: int, direction: Direction, sent_at: int | None
+    ) -> None:
+        times = state.times
+        times.directions.append(direction)
+        times.sent_at.append(sent_at)
+        if sequence % CHUNK == 0:
+            chunk = sequence // CHUNK - 1
+            self._cache.fill(dialogue, chunk, times)
+            self._changes.filled(dialogue, chunk, times)
+            state.times = MessageTimes()

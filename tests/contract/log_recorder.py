@@ -1,0 +1,332 @@
+"""Our own contract of a log: `application.recorder.LogRecorder`."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from threading import Event
+from time import monotonic
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+import pytest
+from eventsourcing.persistence import StoredEvent
+
+from application.recorder import (
+    FIRST_CHAIN,
+    AppendRefusedError,
+    Duplicate,
+    Entry,
+    KeyedMessage,
+    LogRecorder,
+    next_chain,
+    stored_digest,
+)
+from tests.contract import Settings, Store, log_recorder
+
+__all__ = ["ClockContract", "LogRecorderContract", "SharedLogContract"]
+
+A, B, C = (UUID(int=number) for number in (1, 2, 3))
+
+
+def events(aggregate: UUID, *versions: int, topic: str = "conveyed") -> list[StoredEvent]:
+    return [StoredEvent(aggregate, version, topic, b"said") for version in versions]
+
+
+def keyed(key: str, *, event: int = 0, aggregate: UUID = A, sequence: int = 1) -> KeyedMessage:
+    return KeyedMessage(aggregate, key, sequence, key.encode().ljust(20), event)
+
+
+def duplicate(message: KeyedMessage, position: int) -> Duplicate:
+    return Duplicate(message.originator_id, message.key, message.sequence, position, message.digest)
+
+
+def refusal(log: LogRecorder, stored: Sequence[StoredEvent], *keys: KeyedMessage) -> AppendRefusedError:
+    with pytest.raises(AppendRefusedError) as caught:
+        log.insert_events(stored, keyed=keys)
+    return caught.value
+
+
+def entries(log: LogRecorder) -> Sequence[Entry]:
+    return log.select_entries(after=0, limit=10_000)
+
+
+class LogContract:
+    store: ClassVar[Store]
+
+    @pytest.fixture
+    def settings(self, tmp_path: Path) -> Settings:
+        return self.store.new(tmp_path)
+
+    @pytest.fixture
+    def log(self, settings: Settings) -> Iterator[LogRecorder]:
+        with log_recorder(settings) as log:
+            yield log
+
+
+class LogRecorderContract(LogContract):
+    def test_an_empty_log_has_an_epoch_and_nothing_else(self, log: LogRecorder) -> None:
+        assert len(log.epoch) >= 32
+        assert entries(log) == []
+        assert log.position_at(2**60) == 0
+        assert not log.wait_beyond(0, timeout=0)
+
+    def test_positions_stay_dense_after_refused_appends(self, log: LogRecorder) -> None:
+        assert log.insert_events(events(A, 1, 2)) == [1, 2]
+        refusal(log, events(B, 1, 2) + events(A, 2))
+        refusal(log, events(C, 1, 2, 2))
+        assert log.insert_events(events(B, 1)) == [3]
+        assert [entry.id for entry in entries(log)] == [1, 2, 3]
+
+    def test_the_chain_can_be_recomputed_from_the_stored_events(self, log: LogRecorder) -> None:
+        log.insert_events(events(A, 1) + [StoredEvent(B, 1, "öffnen", bytes(range(256)))])
+        log.insert_events(events(A, 2))
+        chain = FIRST_CHAIN
+        for entry in entries(log):
+            chain = next_chain(chain, stored_digest(entry), entry.at)
+            assert entry.chain == chain
+        assert chain != FIRST_CHAIN
+
+    def test_entries_are_selected_after_a_position_to_stop_within_the_limit(self, log: LogRecorder) -> None:
+        log.insert_events(events(A, *range(1, 11)))
+        everything = entries(log)
+        assert log.select_entries(after=3, limit=4) == everything[3:7]
+        assert log.select_entries(after=3, limit=4, stop=5) == everything[3:5]
+        assert log.select_entries(after=8, limit=4, stop=20) == everything[8:]
+        assert log.select_entries(after=10, limit=4) == []
+
+    def test_a_stream_is_read_page_by_page(self, log: LogRecorder) -> None:
+        for version in range(1, 8):
+            log.insert_events(events(A, version) + events(B, version))
+        pages, after = [], 0
+        while page := log.select_stream(A, after=after, limit=3):
+            pages.append([entry.originator_version for entry in page])
+            after = page[-1].originator_version
+        assert pages == [[1, 2, 3], [4, 5, 6], [7]]
+        assert log.select_stream(A, limit=2) == [entries(log)[0], entries(log)[2]]
+        assert log.select_stream(C, limit=2) == []
+
+    def test_the_end_of_the_log_is_the_position_at_the_last_time(self, log: LogRecorder) -> None:
+        log.insert_events(events(A, 1, 2))
+        first, last = entries(log)
+        assert log.position_at(first.at - 1) == 0
+        assert log.position_at(last.at) == 2
+
+    def test_a_refusal_names_every_aggregate_with_a_taken_version(self, log: LogRecorder) -> None:
+        log.insert_events(events(A, 1, 2) + events(B, 1))
+        refused = refusal(log, events(B, 1, 2) + events(C, 1) + events(A, 2, 3))
+        assert (refused.conflicts, refused.duplicates) == ((B, A), ())
+        assert refusal(log, events(C, 1, 1)).conflicts == (C,)
+
+    def test_a_key_is_taken_once_and_the_refusal_tells_where(self, log: LogRecorder) -> None:
+        log.insert_events(events(B, 1))
+        keys = [keyed("k", event=0, sequence=4), keyed("l", event=1, sequence=7), keyed("new")]
+        log.insert_events(events(A, 1, 2), keyed=keys[:2])
+        refused = refusal(log, events(A, 3), *keys)
+        assert (refused.conflicts, refused.duplicates) == ((), (duplicate(keys[0], 2), duplicate(keys[1], 3)))
+
+    def test_a_refusal_names_conflicts_and_duplicates_together(self, log: LogRecorder) -> None:
+        log.insert_events(events(A, 1), keyed=[keyed("k")])
+        refused = refusal(log, events(A, 1), keyed("k"))
+        assert (refused.conflicts, refused.duplicates) == ((A,), (duplicate(keyed("k"), 1),))
+
+    def test_a_refused_append_leaves_neither_events_nor_keys(self, log: LogRecorder) -> None:
+        log.insert_events(events(A, 1), keyed=[keyed("k")])
+        refusal(log, events(B, 1) + events(A, 1), keyed("new"))
+        refusal(log, events(B, 1), keyed("new"), keyed("k"))
+        assert log.insert_events(events(B, 1), keyed=[keyed("new")]) == [2]
+
+    def test_a_key_belongs_to_its_aggregate(self, log: LogRecorder) -> None:
+        log.insert_events(events(A, 1), keyed=[keyed("k")])
+        assert log.insert_events(events(B, 1), keyed=[keyed("k", aggregate=B)]) == [2]
+
+    def test_waiting_ends_after_its_timeout(self, log: LogRecorder) -> None:
+        log.insert_events(events(A, 1))
+        began = monotonic()
+        assert not log.wait_beyond(1, timeout=0.1)
+        assert 0.1 <= monotonic() - began < 1
+
+    def test_waiting_ends_at_once_when_this_recorder_appends(self, log: LogRecorder) -> None:
+        def wait(position: int) -> float:
+            assert log.wait_beyond(position, timeout=5)
+            return monotonic()
+
+        latencies = []
+        for position in range(9):
+            with waiting(lambda position=position: wait(position)) as woken:
+                log.insert_events(events(A, position + 1))
+                appended = monotonic()
+            latencies.append(woken() - appended)
+        assert median(latencies) < 0.01
+
+    def test_an_interrupt_ends_waiting_now_and_later(self, log: LogRecorder) -> None:
+        with waiting(lambda: (log.wait_beyond(0, timeout=60), monotonic())) as ended:
+            log.interrupt()
+            interrupted = monotonic()
+        grown, at = ended()
+        assert not grown
+        assert at - interrupted < 0.05
+        assert not log.wait_beyond(0, timeout=60)
+
+    def test_a_blocked_subscription_stops_within_50_ms(self, log: LogRecorder) -> None:
+        latencies = []
+        for _ in range(5):
+            subscription = log.subscribe()
+            with subscription, waiting(lambda s=subscription: (list(s), monotonic())) as ended:
+                subscription.stop()
+                stopped = monotonic()
+            notifications, at = ended()
+            assert notifications == []
+            latencies.append(at - stopped)
+        assert median(latencies) < 0.05
+
+    def test_an_interrupt_ends_subscriptions(self, log: LogRecorder) -> None:
+        with log.subscribe() as subscription, waiting(lambda: list(subscription)) as ended:
+            log.interrupt()
+        assert ended() == []
+
+    def test_a_subscription_passes_over_other_topics(self, log: LogRecorder) -> None:
+        for first in range(1, 1600, 100):
+            log.insert_events(events(A, *range(first, first + 100)) + events(B, first, topic="closed"))
+        with log.subscribe(gt=1, topics=["closed"]) as subscription:
+            ids = [next(subscription).id for _ in range(16)]
+            with waiting(lambda: next(subscription).id) as following:
+                log.insert_events(events(A, 2000))
+                log.insert_events(events(B, 2000, topic="closed"))
+            assert ids == [101 * number for number in range(1, 17)]
+            assert following() == 16 * 101 + 2
+
+    def test_a_subscription_misses_nothing_and_repeats_nothing(self, log: LogRecorder) -> None:
+        with log.subscribe() as subscription, waiting(lambda: [next(subscription).id for _ in range(1200)]) as ids:
+            for first in range(1, 1200, 300):
+                log.insert_events(events(A, *range(first, first + 299)))
+                log.insert_events(events(B, first))
+        assert ids() == list(range(1, 1201))
+
+
+@contextmanager
+def waiting(blocking: Callable[[], Any]) -> Iterator[Callable[[], Any]]:
+    """Call it in a thread while the body runs; then its result is there."""
+    begun = Event()
+
+    def call() -> Any:
+        begun.set()
+        return blocking()
+
+    with ThreadPoolExecutor(1) as executor:
+        future = executor.submit(call)
+        begun.wait()
+        yield lambda: future.result(timeout=10)
+
+
+class ClockContract(LogContract):
+    """For stores whose time is the recorder's `clock`, in nanoseconds, not a server's."""
+
+    def append_at(self, log: Any, version: int, milliseconds: int) -> None:
+        log.clock = lambda: milliseconds * 1_000_000 + 999_999
+        log.insert_events(events(A, version) + events(B, version))
+
+    def test_times_never_decrease_when_the_clock_steps_back(self, log: LogRecorder) -> None:
+        for version, now in enumerate((5000, 3000, 6000), 1):
+            self.append_at(log, version, now)
+        assert [entry.at for entry in entries(log)] == [5000, 5000, 5000, 5000, 6000, 6000]
+
+    def test_the_position_at_a_time_is_the_last_that_is_not_later(self, log: LogRecorder) -> None:
+        for version, now in enumerate((1000, 2000, 4000), 1):
+            self.append_at(log, version, now)
+        times = (999, 1000, 1001, 2000, 3999, 4000, 9999)
+        assert [log.position_at(time) for time in times] == [0, 2, 2, 4, 4, 6, 6]
+
+
+class SharedLogContract(LogContract):
+    """For stores that outlive their recorder and serve several processes."""
+
+    def test_keys_and_epoch_outlive_the_recorder(self, settings: Settings) -> None:
+        with log_recorder(settings) as log:
+            log.insert_events(events(A, 1), keyed=[keyed("k")])
+            epoch = log.epoch
+        with log_recorder(settings) as log:
+            assert log.epoch == epoch
+            assert refusal(log, events(A, 2), keyed("k")).duplicates == (duplicate(keyed("k"), 1),)
+
+    def test_another_log_has_another_epoch(self, log: LogRecorder, tmp_path: Path) -> None:
+        with log_recorder(self.store.new(tmp_path)) as other:
+            assert other.epoch != log.epoch
+
+    def test_a_subscription_goes_on_where_one_before_a_restart_ended(self, settings: Settings) -> None:
+        with log_recorder(settings) as log:
+            log.insert_events(events(A, 1, 2, 3))
+            with log.subscribe() as subscription:
+                seen = [next(subscription).id for _ in range(2)]
+        with log_recorder(settings) as log, log.subscribe(gt=seen[-1]) as subscription:
+            log.insert_events(events(A, 4))
+            assert [next(subscription).id for _ in range(2)] == [3, 4]
+
+    def test_two_processes_make_one_log_and_append_to_it_without_loss(self, settings: Settings) -> None:
+        with process(append_many, settings, 300) as first, process(append_many, settings, 300) as second:
+            for pipe in (first, second):
+                assert pipe.recv() == "ready"
+            for pipe in (first, second):
+                pipe.send("go")
+            (epoch, some), (other_epoch, others) = first.recv(), second.recv()
+        assert epoch == other_epoch
+        assert sorted(some + others) == list(range(1, 601))
+        with log_recorder(settings) as log:
+            assert [entry.id for entry in entries(log)] == list(range(1, 601))
+
+    def test_appends_of_another_process_wake_within_60_ms(self, log: LogRecorder, settings: Settings) -> None:
+        waits: list[Callable[[int], object]] = [lambda position: log.wait_beyond(position, timeout=5)]
+        with process(append_when_told, settings) as pipe, log.subscribe() as subscription:
+            waits.append(lambda _: next(subscription))
+            assert pipe.recv() == "ready"
+            position = 0
+            for wait in waits:
+                latencies = []
+                for _ in range(7):
+                    pipe.send("append")
+                    assert wait(position)
+                    woken = monotonic()
+                    position += 1
+                    latencies.append(woken - pipe.recv())
+                assert median(latencies) < 0.06
+            pipe.send("end")
+
+
+@contextmanager
+def process(work: Callable[..., None], *arguments: Any) -> Iterator[Connection]:
+    """A process of its own that has one end of a pipe; the body has the other."""
+    spawn = get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    child = spawn.Process(target=work, args=(theirs, *arguments))
+    child.start()
+    theirs.close()  # so that a child that dies ends our reading
+    try:
+        yield ours
+        child.join(10)
+        assert child.exitcode == 0
+    finally:
+        child.kill()
+        child.join()
+        ours.close()
+
+
+def append_many(pipe: Connection, settings: Settings, count: int) -> None:
+    pipe.send("ready")
+    pipe.recv()
+    aggregate = uuid4()
+    with log_recorder(settings) as log:
+        positions = [p for version in range(count) for p in log.insert_events(events(aggregate, version)) or ()]
+        pipe.send((log.epoch, positions))
+
+
+def append_when_told(pipe: Connection, settings: Settings) -> None:
+    aggregate, version = uuid4(), 0
+    with log_recorder(settings) as log:
+        pipe.send("ready")
+        while pipe.recv() == "append":
+            version += 1
+            log.insert_events(events(aggregate, version))
+            pipe.send(monotonic())
