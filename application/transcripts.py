@@ -149,7 +149,7 @@ class _Source:
 
     def _transcript(self, line: int, text: bytes | msgspec.Raw) -> Transcript | BrokenLine:
         try:
-            value = _strict(bytes(text))
+            value = _strict(bytes(text).rstrip())
             chat = read_chat(value)
         except UnreadableError as error:
             return BrokenLine(self._file, line, str(error))
@@ -207,8 +207,8 @@ def _strict(text: bytes) -> object:
 def _decoded(text: str) -> object:
     try:
         value = msgspec.json.decode(text)
-    except msgspec.ValidationError as error:
-        raise UnreadableError(f"It holds what no 64-bit number can: {error}.") from None
+    except msgspec.ValidationError:
+        raise UnreadableError("It holds a number beyond the range of 64 bits.") from None
     except msgspec.DecodeError:
         raise UnreadableError(_fault(text)) from None
     # Of a repeated key msgspec keeps the last and says nothing.
@@ -237,5 +237,5 @@ def _refuse_repeated_keys(pairs: list[tuple[str, object]]) -> None:
     keys: set[str] = set()
     for key, _ in pairs:
         if key in keys:
-            raise UnreadableError(f"An object in it has the key {key!r} twice.")
+            raise UnreadableError(f"An object in it has the key {key[:60]!r} twice.")
         keys.add(key)

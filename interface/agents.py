@@ -122,9 +122,7 @@ class Planner(Agent):
 class ToolAgent(Agent):
     tract = Tract.EXTERNAL
 
-    def __init__(
-        self, callosum: CorpusCallosum, dialogue: UUID, name: str, pace: float, directory: Path
-    ) -> None:
+    def __init__(self, callosum: CorpusCallosum, dialogue: UUID, name: str, pace: float, directory: Path) -> None:
         super().__init__(callosum, dialogue, name, pace)
         self._directory = directory
         self._open: dict[int, Question] = {}

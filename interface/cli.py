@@ -59,7 +59,7 @@ def import_(
         list[Path],
         typer.Argument(
             metavar="FILE…",
-            help="JSON Lines or JSON in chat format: objects with messages, traj or history, or lists of messages.",
+            help="JSON Lines or JSON, chat format: objects with messages, traj or history, or lists of messages.",
         ),
     ],
     url: Url = None,
@@ -70,7 +70,7 @@ def import_(
     Each dialogue is recorded whole or not at all, and none twice: importing a file again changes nothing.
     A broken line is reported with file, line and reason, the others are recorded, and the exit status is 1.
     """
-    from interface.log import import_files
+    from interface.importing import import_files
     from interface.session import run
 
     run(import_files(files, json=json), url, creates=True)

@@ -1,8 +1,8 @@
-"""Values as JSON.
+r"""Values as JSON.
 
 Structs become objects with their field names, times RFC 3339 text in UTC ending in Z, UUIDs text, enumerations
 their names in lower case, bytes ``{"$base64": "…"}``. Floats keep every digit. Characters that a terminal would
-act on are written as ``\\u`` escapes, so that the output may be shown as it is.
+act on are written as ``\u`` escapes, so that the output may be shown as it is.
 """
 
 import re

@@ -8,13 +8,17 @@ from application.reading import RecordedMessage, messages_of
 from domain.dialogue import Dialogue
 from domain.message import Message
 from domain.tract import Direction
-from interface.text import MOST_CHARACTERS, one_line, said, shortened, time_of, visible
+from interface.text import MOST_CHARACTERS, log_time, one_line, said, sent_time, shortened, visible
 from projections.fold import Recorded
 
 __all__ = ["event_lines", "message_lines"]
 
 MOST_ON_A_LINE: Final = 120
-_STYLES: Final = {Direction.INTRA: "magenta", Direction.INTERNAL_TO_EXTERNAL: "cyan", Direction.EXTERNAL_TO_INTERNAL: "green"}
+_STYLES: Final = {
+    Direction.INTRA: "magenta",
+    Direction.INTERNAL_TO_EXTERNAL: "cyan",
+    Direction.EXTERNAL_TO_INTERNAL: "green",
+}
 
 
 def message_lines(message: RecordedMessage, *, full: bool) -> Text:
@@ -31,7 +35,7 @@ def message_lines(message: RecordedMessage, *, full: bool) -> Text:
 def event_lines(recorded: Recorded, *, full: bool) -> Text:
     """An event as one line for each thing that happened."""
     happened = _happened(recorded, full)
-    place = f"{recorded.position:>6}  {time_of(recorded.at * 1000)}  {str(recorded.dialogue)[:8]}  "
+    place = f"{recorded.position:>6}  {log_time(recorded.at)}  {str(recorded.dialogue)[:8]}  "
     return Text("\n").join(Text.assemble((place, "dim"), line) for line in happened)
 
 
@@ -47,8 +51,8 @@ def _happened(recorded: Recorded, full: bool) -> list[Text]:
 
 
 def _message_line(message: RecordedMessage, full: bool) -> Text:
-    payload = one_line(_cut(said(message.payload), MOST_ON_A_LINE, full))
-    return Text.assemble((f"#{message.sequence}", "bold"), "  ", _way(message), "  ", _names(message), ": ", payload)
+    words = one_line(_cut(said(message.payload), MOST_ON_A_LINE, full))
+    return Text.assemble((f"#{message.sequence}", "bold"), "  ", _way(message), "  ", _names(message), ": ", words)
 
 
 def _way(message: Message) -> Text:
@@ -65,7 +69,7 @@ def _names(message: Message) -> str:
 
 
 def _sent(message: Message) -> str:
-    return time_of(message.sent_at) or "time unknown"
+    return sent_time(message.sent_at) or "time unknown"
 
 
 def _cut(text: str, most: int, full: bool) -> str:

@@ -10,7 +10,7 @@ from interface.addressing import dialogue_named
 from interface.encoding import as_json, plain
 from interface.lines import event_lines, message_lines
 from interface.session import Command, console, progress
-from interface.text import one_line, time_of
+from interface.text import log_time, one_line, sent_time
 from projections.fold import Recorded
 
 __all__ = ["show_events", "show_transcript", "verify_log"]
@@ -51,8 +51,8 @@ def message_fields(message: RecordedMessage) -> dict[str, Any]:
     return {
         **plain(message),
         "direction": message.direction.name.lower(),
-        "sent_at": time_of(message.sent_at),
-        "at": time_of(message.at * 1000),
+        "sent_at": sent_time(message.sent_at),
+        "at": log_time(message.at),
     }
 
 
@@ -65,7 +65,7 @@ def event_fields(recorded: Recorded) -> dict[str, Any]:
         event["messages"] = [message_fields(message) for message in messages_of(recorded)]
     return {
         "position": recorded.position,
-        "at": time_of(recorded.at * 1000),
+        "at": log_time(recorded.at),
         "topic": recorded.topic,
         "dialogue": plain(recorded.dialogue),
         "event": event,
@@ -90,4 +90,3 @@ def _verdict(found: Verification) -> str:
     if found.problem is None:
         return f"{seen}; chain {found.chain}."
     return one_line(f"Position {found.problem.position}: {found.problem.reason}. Before it: {seen}.")
-

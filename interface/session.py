@@ -115,4 +115,5 @@ def _sentence(error: Exception) -> str:
         return f"The setting {'.'.join(map(str, first['loc']))} is refused: {first['msg']}."
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}."
-    return str(error)
+    sentence = str(error)
+    return sentence if sentence.endswith(".") else f"{sentence}."

@@ -41,7 +41,9 @@ MOST_SEARCHED: Final = 200
 MOST_SEARCHED_BYTES: Final = 16 * 1024 * 1024
 
 _PASSED_OVER: Final = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
-_DEFINITION: Final = re.compile(r"^[ \t]*(?:export |async )?(?:class|def|fn|func|function|struct) +([A-Za-z]\w{3,39})", re.M)
+_DEFINITION: Final = re.compile(
+    r"^[ \t]*(?:export |async )?(?:class|def|fn|func|function|struct) +([A-Za-z]\w{3,39})", re.M
+)
 _WORD: Final = re.compile(r"[^\W\d_]{6,30}")
 
 

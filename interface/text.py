@@ -12,18 +12,20 @@ from typing import Any, Final
 from domain.message import Payload
 from interface.encoding import as_json
 
-__all__ = ["duration", "one_line", "said", "shortened", "time_of", "visible"]
+__all__ = ["duration", "log_time", "one_line", "said", "sent_time", "shortened", "visible"]
 
 MOST_CHARACTERS: Final = 400
 """Of a payload, before it is cut."""
 
 # Controls (C0 but tab and newline, DEL, C1), line and paragraph separators, and the marks that reorder text.
-_HARMFUL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_HARMFUL: Final = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def visible(text: str) -> str:
-    """The text with every character that a terminal would act on written as its escape, ``\\x1b``."""
+    r"""The text with every character that a terminal would act on written as its escape, ``\x1b``."""
     return _HARMFUL.sub(lambda found: _escape(found[0]), text.replace("\r\n", "\n"))
 
 
@@ -74,15 +76,18 @@ def _call(call: Payload) -> str:
     return f"calls {said(function.get('name'))}({'' if arguments is None else said(arguments)})"
 
 
-def time_of(microseconds: int | None) -> str | None:
-    """A time as RFC 3339 in UTC; None when unknown, a plain number when it is beyond the calendar."""
-    if microseconds is None:
-        return None
-    try:
-        time = _EPOCH + timedelta(microseconds=microseconds)
-    except OverflowError:
-        return f"{microseconds} µs"
-    return time.isoformat().replace("+00:00", "Z")
+def sent_time(microseconds: int | None) -> str | None:
+    """The time of a message as RFC 3339 in UTC; None when unknown."""
+    return None if microseconds is None else _rfc3339(timedelta(microseconds=microseconds), "microseconds")
+
+
+def log_time(milliseconds: int) -> str:
+    """The log's own time of an event, as RFC 3339 in UTC."""
+    return _rfc3339(timedelta(milliseconds=milliseconds), "milliseconds")
+
+
+def _rfc3339(since_1970: timedelta, digits: str) -> str:
+    return (_EPOCH + since_1970).isoformat(timespec=digits).replace("+00:00", "Z")
 
 
 def duration(milliseconds: float | None) -> str:

@@ -1,0 +1,51 @@
+"""The command line as a real process."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass
+class Ended:
+    status: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def json_lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """This process's environment without what would change the output, and the checkout importable."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("CALLOSUM_")}
+    for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        ours.pop(name, None)
+    return {**ours, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **settings}
+
+
+def start(*arguments: str | Path, directory: Path, **settings: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "interface.cli", *map(str, arguments)],
+        cwd=directory,
+        env=environment(**settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+
+
+def callosum(*arguments: str | Path, directory: Path, **settings: str) -> Ended:
+    """Run a command to its end."""
+    with start(*arguments, directory=directory, **settings) as process:
+        out, err = process.communicate(timeout=60)
+    return Ended(process.returncode, out, err)

@@ -1,0 +1,138 @@
+"""The command line as a process, on real files: what it prints, where, and the status it leaves with."""
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from corpus_callosum import CorpusCallosum, Priority, Tract
+from tests.terminal import Ended, callosum, start
+
+HOSTILE = "\x1b]0;owned\x07 \x9b2J [bold]not bold[/bold] [/] :smile:"
+HARMFUL = {chr(code) for code in (*range(9), *range(11, 32), *range(127, 160))}
+
+
+async def _write(url: str) -> UUID:
+    async with CorpusCallosum.open(url) as service:
+        dialogue = await service.open_dialogue(f"mend {HOSTILE}", attributes={"team": "red"})
+        planner, tester = {"sender": "planner"}, {"sender": "t\x1bester"}
+        ask, answer = (Tract.INTERNAL, Tract.EXTERNAL), (Tract.EXTERNAL, Tract.INTERNAL)
+        await service.send(dialogue, source=ask[0], target=ask[1], payload=f"first\n{HOSTILE}", **planner)
+        await service.send(
+            dialogue,
+            source=answer[0],
+            target=answer[1],
+            payload={"log": b"\x00\xff", "text": "x" * 5000},
+            in_reply_to=1,
+            priority=Priority.URGENT,
+            **tester,
+        )
+        await service.close_dialogue(dialogue, "mended")
+        other = await service.open_dialogue("idle")
+        await service.send(other, source=Tract.INTERNAL, target=Tract.EXTERNAL, sender="planner", payload="hello?")
+    return dialogue
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cli")
+
+
+@pytest.fixture(scope="module")
+def dialogue(directory: Path) -> UUID:
+    """A small log, callosum.db, in which a hostile dialogue of two messages is; and an idle one."""
+    return asyncio.run(_write(f"sqlite:///{directory}/callosum.db"))
+
+
+class TestTranscript:
+    def test_it_reads_as_a_conversation(self, directory: Path, dialogue: UUID) -> None:
+        ended = callosum("transcript", str(dialogue), directory=directory)
+        assert (ended.status, ended.err) == (0, "")
+        first, *rest = ended.out.splitlines()
+        assert first.startswith("#1  20")
+        assert first.endswith("Z  internal → external  planner")
+        assert rest[0] == "    first"
+        assert rest[1] == r"    \x1b]0;owned\x07 \x9b2J [bold]not bold[/bold] [/] :smile:"
+        assert rest[2].endswith(r"external → internal  t\x1bester, in reply to #1")
+        assert len(rest[3]) < 500
+        assert rest[3].endswith("…")
+        assert HARMFUL.isdisjoint(ended.out)
+
+    def test_full_cuts_nothing(self, directory: Path, dialogue: UUID) -> None:
+        assert "x" * 5000 in callosum("transcript", str(dialogue), "--full", directory=directory).out
+
+    def test_json_lines_hold_every_field(self, directory: Path, dialogue: UUID) -> None:
+        ended = callosum("transcript", str(dialogue), "--json", directory=directory)
+        first, second = ended.json_lines()
+        assert first["payload"] == f"first\n{HOSTILE}"
+        assert HARMFUL.isdisjoint(ended.out)
+        assert second["payload"] == {"log": {"$base64": "AP8="}, "text": "x" * 5000}
+        assert second["dialogue"] == str(dialogue)
+        assert second["sent_at"].endswith("Z")
+        expected = {
+            "sequence": 2,
+            "position": 3,
+            "source": "external",
+            "direction": "external_to_internal",
+            "in_reply_to": 1,
+            "priority": "urgent",
+        }
+        assert expected.items() <= second.items()
+
+    def test_the_reader_may_stop_reading(self, directory: Path, dialogue: UUID) -> None:
+        with start("transcript", str(dialogue), "--full", directory=directory) as process:
+            assert process.stdout is not None
+            process.stdout.close()
+            assert process.stderr is not None
+            assert process.stderr.read() == ""
+        assert process.returncode == 141
+
+
+class TestFollow:
+    def test_it_shows_history_then_what_comes_until_interrupted(self, tmp_path: Path) -> None:
+        url = f"sqlite:///{tmp_path}/callosum.db"
+        asyncio.run(_write(url))
+        with start("follow", "--after", "4", directory=tmp_path) as process:
+            assert process.stdout is not None
+            history = [process.stdout.readline() for _ in range(2)]
+            second = asyncio.run(_write(url))
+            live = process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        assert history[0].rstrip().endswith("opened, live: idle")
+        assert history[1].rstrip().endswith("#1  internal → external  planner: hello?")
+        assert live.split()[0] == "7"
+        assert str(second)[:8] in live
+        assert "[bold]not bold[/bold]" in live
+        assert HARMFUL.isdisjoint(live)
+        assert (process.returncode, errors) == (130, "")
+
+    def test_json_lines_of_one_dialogue(self, directory: Path, dialogue: UUID) -> None:
+        with start("follow", "--dialogue", str(dialogue), "--json", directory=directory) as process:
+            assert process.stdout is not None
+            opened, first, second, closed = (json.loads(process.stdout.readline()) for _ in range(4))
+            process.send_signal(signal.SIGINT)
+            rest, _ = process.communicate(timeout=60)
+        assert rest == "", "the idle dialogue is not shown"
+        assert opened["event"] | {"originator_version": 1} == {
+            "originator_version": 1,
+            "subject": f"mend {HOSTILE}",
+            "kind": "live",
+            "attributes": {"team": "red"},
+        }
+        assert (first["position"], first["topic"]) == (2, "dialogue.conveyed.v1")
+        assert second["event"]["messages"][0]["sequence"] == 2
+        assert (closed["event"]["reason"], closed["dialogue"]) == ("mended", str(dialogue))
+        assert closed["at"].endswith("Z")
+
+
+class TestVerify:
+    def test_a_good_log_is_as_written(self, directory: Path, dialogue: UUID) -> None:
+        ended = callosum("verify", directory=directory)
+        assert ended.status == 0
+        assert ended.out.startswith("6 events, 3 messages in 2 dialogues: as written; chain ")
+        found = callosum("verify", "--json", directory=directory).json()
+        assert (found["events"], found["messages"], found["dialogues"], found["problem"]) == (6, 3, 2, None)

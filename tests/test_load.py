@@ -1,0 +1,101 @@
+"""Many senders at once: every receipt is right, order holds, and the event loop stays free."""
+
+import asyncio
+import random
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+from corpus_callosum import CorpusCallosum, Message, Receipt, ReplyToUnknownMessageError, Tract
+
+SENDERS = 64
+DIALOGUES = 100
+MESSAGES = 10_000
+MOST_LAG = 0.010
+"""Seconds; of every hundred looks one may be later, because the machine is shared."""
+
+
+class LagWatch:
+    """Looks at the clock every 2 ms and notes by how much the loop is late."""
+
+    def __init__(self) -> None:
+        self.lags: list[float] = []
+
+    async def __aenter__(self) -> "LagWatch":
+        self._task = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = asyncio.Event()
+        while True:
+            expected = loop.time() + 0.002
+            loop.call_at(expected, due.set)
+            await due.wait()
+            due.clear()
+            self.lags.append(loop.time() - expected)
+
+    def percentile(self, share: float) -> float:
+        return sorted(self.lags)[int(share * (len(self.lags) - 1))]
+
+
+async def _sender(
+    callosum: CorpusCallosum, name: str, dialogues: list[UUID], seed: int
+) -> list[tuple[Receipt, str, dict[str, Any]]]:
+    chance = random.Random(seed)  # a test's seed, no secret
+    sent: list[tuple[Receipt, str, dict[str, Any]]] = []
+    for number in range(MESSAGES // SENDERS + 1):
+        payload = {"number": number, "noise": chance.random()}
+        receipt = await callosum.send(
+            chance.choice(dialogues), source=Tract.INTERNAL, target=Tract.EXTERNAL, sender=name, payload=payload
+        )
+        sent.append((receipt, name, payload))
+    return sent
+
+
+async def _mistaken(callosum: CorpusCallosum, dialogues: list[UUID], stop: asyncio.Event) -> int:
+    """Sends what must be refused, all the while."""
+    refused = 0
+    while not stop.is_set():
+        message = Message(source=Tract.INTERNAL, target=Tract.EXTERNAL, sender="mistaken", in_reply_to=10**6)
+        [outcome] = await asyncio.gather(
+            callosum.send_many(dialogues[refused % DIALOGUES], [message]), return_exceptions=True
+        )
+        assert isinstance(outcome, ReplyToUnknownMessageError)
+        refused += 1
+    return refused
+
+
+async def test_ten_thousand_messages_of_64_senders(lasting_url: str) -> None:
+    async with CorpusCallosum.open(lasting_url) as callosum:
+        dialogues = list(await asyncio.gather(*(callosum.open_dialogue(f"d{n}") for n in range(DIALOGUES))))
+        stop = asyncio.Event()
+        mistaken = asyncio.create_task(_mistaken(callosum, dialogues, stop))
+        async with LagWatch() as watch:
+            sent = await asyncio.gather(
+                *(_sender(callosum, f"sender {n}", dialogues, seed=n) for n in range(SENDERS))
+            )
+        stop.set()
+        assert await mistaken > 0
+        recorded = {
+            (spoken.dialogue, spoken.sequence): spoken
+            for dialogue in dialogues
+            async for spoken in callosum.transcript(dialogue)
+        }
+        checked = await callosum.verify()
+    assert len(recorded) == checked.messages == SENDERS * (MESSAGES // SENDERS + 1)
+    assert checked.problem is None
+    for of_one in sent:
+        for receipt, name, payload in of_one:
+            spoken = recorded[receipt.dialogue, receipt.sequence]
+            assert (spoken.sender, spoken.payload, spoken.position) == (name, payload, receipt.position)
+        assert all(one.position <= next_.position for (one, *_), (next_, *_) in pairwise(of_one))
+    print(
+        f"loop lag: p50 {watch.percentile(0.5) * 1e3:.2f} ms, p99 {watch.percentile(0.99) * 1e3:.2f} ms,"
+        f" max {max(watch.lags) * 1e3:.2f} ms over {len(watch.lags)} looks"
+    )
+    assert watch.percentile(0.99) < MOST_LAG
