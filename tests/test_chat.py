@@ -76,6 +76,11 @@ def test_the_first_key_with_messages_counts_and_the_others_are_attributes() -> N
     assert (len(read.messages), read.attributes) == (1, {"history": [USER, USER], "messages": []})
 
 
+def test_a_message_may_have_a_history_of_its_own() -> None:
+    said = [{**USER, "history": [USER]}, ASKED]
+    assert [m.payload for m in read_chat(said).messages] == said
+
+
 # Replies
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from uuid import UUID
 
@@ -136,3 +138,49 @@ class TestVerify:
         assert ended.out.startswith("6 events, 3 messages in 2 dialogues: as written; chain ")
         found = callosum("verify", "--json", directory=directory).json()
         assert (found["events"], found["messages"], found["dialogues"], found["problem"]) == (6, 3, 2, None)
+
+    def test_a_changed_entry_is_named_and_the_status_is_1(self, directory: Path, dialogue: UUID, tmp_path: Path) -> None:
+        copied = tmp_path / "changed.db"
+        with (
+            closing(sqlite3.connect(directory / "callosum.db")) as source,
+            closing(sqlite3.connect(copied)) as target,
+        ):
+            source.backup(target)
+            target.execute("UPDATE stored_events SET at = at + 1 WHERE position = 3")
+            target.commit()
+        url = f"sqlite:///{copied}"
+        ended = callosum("verify", "--url", url, directory=tmp_path)
+        assert ended.status == 1
+        assert ended.out.startswith("Position 3: does not match the chain")
+        assert "Before it: 2 events, 1 messages in 1 dialogues: as written." in ended.out
+        assert not copied.with_suffix(".views.db").exists(), "it needs no read model and makes none"
+        assert callosum("verify", "--url", url, "--json", directory=tmp_path).json()["problem"]["position"] == 3
+
+
+class TestErrors:
+    @pytest.mark.parametrize("command", [["metrics"], ["transcript", "0" * 32], ["follow"], ["verify"]])
+    def test_reading_makes_no_log(self, tmp_path: Path, command: list[str]) -> None:
+        ended = callosum(*command, directory=tmp_path)
+        assert ended.status == 2
+        assert ended.err == (
+            "callosum: No log at callosum.db; import or send something first, or name another with --url.\n"
+        )
+        assert list(tmp_path.iterdir()) == []
+
+    def test_each_is_one_sentence_without_a_traceback(self, directory: Path, dialogue: UUID, tmp_path: Path) -> None:
+        (tmp_path / "text.db").write_text("not a database, but more than a few bytes of text")
+        for arguments, settings, sentence in (
+            (("transcript", "0" * 32), {}, f"Dialogue {UUID(int=0)} does not exist."),
+            (("verify", "--url", "mysql://x"), {}, "The store's URL 'mysql://x' has an unknown scheme"),
+            (("verify", "--url", f"sqlite:///{tmp_path}/text.db"), {}, "file is not a database."),
+            (("verify",), {"CALLOSUM_CACHED_DIALOGUES": "0"}, "The setting cached_dialogues is refused: "),
+            (("follow", "--after", "99"), {}, "The position to follow from is 99, which the log has not reached."),
+            (("import", "a\x1b.jsonl"), {}, r"a\x1b.jsonl: No such file or directory."),
+        ):
+            ended = callosum(*arguments, directory=directory, **settings)
+            assert (ended.status, ended.out) == (2, ""), arguments
+            assert ended.err.startswith("callosum: ")
+            assert sentence in ended.err
+            assert ended.err.count("\n") == 1
+
+

@@ -193,15 +193,16 @@ def test_a_dialogue_has_the_same_id_in_every_form(read: Read) -> None:
 @pytest.mark.parametrize("fault", [b'"\xff"', b'{"a": 1, "a": 2}', b"1e999"])
 def test_a_fault_in_one_dialogue_of_a_document_breaks_that_one_alone(read: Read, fault: bytes) -> None:
     whole = json.dumps(DIALOGUE).encode()
-    found = read(b'[\n%s,\n{"messages": [%s]},\n%s]' % (whole, fault, whole))
-    assert places(found) == [(Transcript, 1), (BrokenLine, 2), (Transcript, 3)]
+    broken = b'{"messages": [%s]}' % fault
+    assert places(read(b"[\n%s,\n%s]" % (broken, whole))) == [(BrokenLine, 1), (Transcript, 2)]
+    assert places(read(b"[\n%s,\n%s]" % (whole, broken))) == [(Transcript, 1), (BrokenLine, 2)]
 
 
 def test_a_document_that_is_not_json_is_one_broken_line_with_the_place(read: Read) -> None:
-    text = json.dumps([DIALOGUE, DIALOGUE], indent=1).replace("null,", "null")
+    text = json.dumps([DIALOGUE, DIALOGUE], indent=1).replace("null,", "null").replace("{", "\n{", 1)
     [broken] = read(b"\n" + text.encode())
     assert isinstance(broken, BrokenLine)
-    assert (broken.line, broken.reason) == (2, "It is not JSON: expecting ',' delimiter at line 12, column 5.")
+    assert (broken.line, broken.reason) == (2, "It is not JSON: expecting ',' delimiter at line 13, column 5.")
 
 
 @pytest.mark.parametrize("broken", [b'{"messages": [{"role": "user", "content": "cut o', b'{"messages": [', b"["])
