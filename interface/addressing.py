@@ -1,4 +1,5 @@
 from uuid import UUID
+
 from application.callosum import CorpusCallosum
 
 

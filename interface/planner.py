@@ -10,7 +10,7 @@ from typing import Final
 
 from interface.survey import Answer, Failure, LineCount, Listing, Matches, Plan, Question, Report, Said, Tool
 
-__all__ = ["Survey"]
+__all__ = ["MARKS", "Survey"]
 
 AT_ONCE: Final = 3
 """Questions that may be open at a time."""

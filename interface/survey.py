@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
+from keyword import kwlist
 from pathlib import Path
 from stat import S_ISREG
 from typing import Final, assert_never
@@ -42,7 +43,7 @@ MOST_SEARCHED_BYTES: Final = 16 * 1024 * 1024
 
 _PASSED_OVER: Final = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
 _DEFINITION: Final = re.compile(
-    r"^[ \t]*(?:export |async )?(?:class|def|fn|func|function|struct) +([A-Za-z]\w{3,39})", re.M
+    r"^[ \t]*(?:export |async )?(?:class|def|fn|func|function|struct) +([A-Za-z]\w{3,39})", re.MULTILINE
 )
 _WORD: Final = re.compile(r"[^\W\d_]{6,30}")
 
@@ -166,7 +167,7 @@ Said = Question | Answer | Plan | Report
 
 
 def payload_of(said: Said) -> Payload:
-    return msgspec.to_builtins(said)
+    return msgspec.json.decode(msgspec.json.encode(said))  # `to_builtins` leaves tuples, which are no payload
 
 
 def said_in(payload: Payload) -> Said:
@@ -243,7 +244,8 @@ def _count(path: Path) -> LineCount | Failure:
 
 
 def _frequent(pattern: re.Pattern[str], text: str, most: int) -> list[str]:
-    return [word for word, _ in Counter(pattern.findall(text)).most_common(most)]
+    words = Counter(word for word in pattern.findall(text) if word not in kwlist)
+    return [word for word, _ in words.most_common(most)]
 
 
 def _search(root: Path, word: str) -> Matches:

@@ -69,7 +69,8 @@ class Consciousness:
             except CheckpointMovedError:
                 raise
             except Exception as error:
-                raise ProjectionFailedError(self.NAME, event.position, repr(error)) from error
+                reason = f"{type(error).__name__}: {error}"
+                raise ProjectionFailedError(self.NAME, event.position, reason) from error
         self._changes.prepare(self._cache)
         return self._changes
 

@@ -125,9 +125,9 @@ class Runner:
                 self._step()
         except ProjectionError as failure:
             error = failure
-        except Exception as failure:  # this is where it is reported
+        except Exception as failure:  # noqa: BLE001  # a thread's edge: this is where it is reported
             position = self._checkpoint.position + 1
-            error = ProjectionFailedError(self._projection.NAME, position, repr(failure))
+            error = ProjectionFailedError(self._projection.NAME, position, f"{type(failure).__name__}: {failure}")
             error.__cause__ = failure
         self._end(error)
 

@@ -8,6 +8,7 @@ and names the database. A database that this program did not make is refused bef
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Final, Literal
 from uuid import uuid4
@@ -82,7 +83,25 @@ class ConnectionPool(library.SQLiteConnectionPool):
         super().__init__(db_name=db_name, lock_timeout=lock_timeout)
         self.synchronous = synchronous
 
+    # The library closes connections that are at work in other threads, which crashes the interpreter; here such
+    # a connection finishes its transaction and is closed when it comes back.
+    def close(self) -> None:
+        with self._put_condition:
+            self._in_use.clear()
+            super().close()
+
+    def put_connection(self, conn: library.SQLiteConnection) -> None:
+        with self._put_condition:
+            if not self.closed:
+                super().put_connection(conn)
+                return
+            conn.close()
+            if conn.is_writer:
+                self._writer_lock.release()
+
     def _create_connection(self) -> Connection:
+        if self.closed:
+            raise persistence.ConnectionPoolClosedError
         try:
             connection = self._connect()
             try:
@@ -95,18 +114,34 @@ class ConnectionPool(library.SQLiteConnectionPool):
             raise _translated(error, self.db_name) from error
         return Connection(connection, self.max_age, self.db_name)
 
+    @property
+    def _patience(self) -> int:
+        return library.SQLITE3_DEFAULT_LOCK_TIMEOUT if self.lock_timeout is None else self.lock_timeout
+
     def _connect(self) -> sqlite3.Connection:
-        timeout = library.SQLITE3_DEFAULT_LOCK_TIMEOUT if self.lock_timeout is None else self.lock_timeout
         connection = sqlite3.connect(
-            self.db_name, timeout=timeout, uri=True, check_same_thread=False, isolation_level=None
+            self.db_name, timeout=self._patience, uri=True, check_same_thread=False, isolation_level=None
         )
         connection.row_factory = sqlite3.Row
         return connection
 
     def _set_durability(self, connection: sqlite3.Connection) -> None:
         if not self.is_sqlite_memory_mode:
-            connection.execute("PRAGMA journal_mode=WAL")
+            self._use_wal(connection)
             connection.execute(f"PRAGMA synchronous={self.synchronous}")
+
+    def _use_wal(self, connection: sqlite3.Connection) -> None:
+        """SQLite does not wait for locks here, which several processes meet that open a new database at once."""
+        deadline = monotonic() + self._patience
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > deadline:
+                    raise
+                sleep(0.005)
+            else:
+                return
 
 
 def _check_layout(connection: sqlite3.Connection, db_name: str) -> None:

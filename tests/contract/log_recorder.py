@@ -125,7 +125,7 @@ class LogRecorderContract(LogContract):
         log.insert_events(events(B, 1))
         keys = [keyed("k", event=0, sequence=4), keyed("l", event=1, sequence=7), keyed("new")]
         log.insert_events(events(A, 1, 2), keyed=keys[:2])
-        refused = refusal(log, events(A, 3), *keys)
+        refused = refusal(log, events(A, 3, 4), *keys)
         assert (refused.conflicts, refused.duplicates) == ((), (duplicate(keys[0], 2), duplicate(keys[1], 3)))
 
     def test_a_refusal_names_conflicts_and_duplicates_together(self, log: LogRecorder) -> None:
@@ -157,6 +157,7 @@ class LogRecorderContract(LogContract):
         latencies = []
         for position in range(9):
             with waiting(lambda position=position: wait(position)) as woken:
+                let_it_block(log)
                 log.insert_events(events(A, position + 1))
                 appended = monotonic()
             latencies.append(woken() - appended)
@@ -164,6 +165,7 @@ class LogRecorderContract(LogContract):
 
     def test_an_interrupt_ends_waiting_now_and_later(self, log: LogRecorder) -> None:
         with waiting(lambda: (log.wait_beyond(0, timeout=60), monotonic())) as ended:
+            let_it_block(log)
             log.interrupt()
             interrupted = monotonic()
         grown, at = ended()
@@ -176,6 +178,7 @@ class LogRecorderContract(LogContract):
         for _ in range(5):
             subscription = log.subscribe()
             with subscription, waiting(lambda s=subscription: (list(s), monotonic())) as ended:
+                let_it_block(log)
                 subscription.stop()
                 stopped = monotonic()
             notifications, at = ended()
@@ -185,6 +188,7 @@ class LogRecorderContract(LogContract):
 
     def test_an_interrupt_ends_subscriptions(self, log: LogRecorder) -> None:
         with log.subscribe() as subscription, waiting(lambda: list(subscription)) as ended:
+            let_it_block(log)
             log.interrupt()
         assert ended() == []
 
@@ -220,6 +224,11 @@ def waiting(blocking: Callable[[], Any]) -> Iterator[Callable[[], Any]]:
         future = executor.submit(call)
         begun.wait()
         yield lambda: future.result(timeout=10)
+
+
+def let_it_block(log: LogRecorder) -> None:
+    """Nothing shows that another thread waits for the log; this one waits as well, for a little."""
+    log.wait_beyond(log.max_notification_id() or 0, timeout=0.01)
 
 
 class ClockContract(LogContract):

@@ -1,0 +1,181 @@
+"""What the read side answers. Field names are those of the published metrics and of the JSON output.
+
+Durations are in milliseconds, times RFC 3339 in UTC, `position` is the log's position up to which the answer
+holds; None is "not known".
+"""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from domain.dialogue import Kind
+from domain.tract import Tract
+from projections.states import Status
+
+__all__ = [
+    "ConsciousnessMetrics",
+    "DialogueList",
+    "DialogueSummary",
+    "EpisodeSummary",
+    "FindingList",
+    "FindingSummary",
+    "Group",
+    "Grouping",
+    "PatternCount",
+    "ResponseTime",
+    "ResponseTimeByTract",
+]
+
+
+class ResponseTime(msgspec.Struct, frozen=True):
+    """One tract's answers.
+
+    Attributes:
+        unknown: answers whose time is not known; not in `count`.
+        unanswered: open dialogues that await this tract's answer.
+    """
+
+    count: int
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    max: float | None
+    unknown: int
+    unanswered: int
+
+
+class ResponseTimeByTract(msgspec.Struct, frozen=True):
+    internal: ResponseTime
+    external: ResponseTime
+
+
+class EpisodeSummary(msgspec.Struct, frozen=True):
+    first_message: int
+    last_message: int
+    first_position: int
+    last_position: int
+    peak_ratio: float
+    start_time: str | None
+    end_time: str | None
+
+
+class ConsciousnessMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """The balance and coordination of a scope: a dialogue's id, or ``live`` or ``recorded`` for all of a kind.
+
+    Figures over all dialogues of a kind also reflect how these were interleaved.
+
+    Attributes:
+        emergence_assessable: whether the scope has more than 100 messages; the score is 0.0 before.
+        findings: how many patterns were found.
+    """
+
+    scope: str
+    position: int
+    total_messages: int
+    internal_to_external: int
+    external_to_internal: int
+    dialogue_balance_ratio: float
+    balanced_dialogue_events: int
+    emergence_score: float
+    emergence_assessable: bool
+    last_emergence_at: str | None
+    runs: int
+    coordination_z: float | None
+    response_time: ResponseTimeByTract
+    episodes: list[EpisodeSummary]
+    findings: int
+
+
+class DialogueSummary(msgspec.Struct, frozen=True):
+    """A dialogue in a list.
+
+    Attributes:
+        awaiting: the tract whose answer it awaits, while it is open.
+        opened_at, last_activity: the log's times.
+        first_position, last_position: of its events in the log.
+        findings: how many patterns were found; `patterns` are their names, sorted.
+    """
+
+    dialogue: UUID
+    kind: Kind
+    status: Status
+    subject: str
+    attributes: dict[str, Any]
+    close_reason: str | None
+    awaiting: Tract | None
+    opened_at: str
+    last_activity: str
+    first_position: int
+    last_position: int
+    total_messages: int
+    internal_to_external: int
+    external_to_internal: int
+    dialogue_balance_ratio: float
+    emergence_score: float
+    emergence_assessable: bool
+    runs: int
+    coordination_z: float | None
+    findings: int
+    patterns: list[str]
+
+
+class DialogueList(msgspec.Struct, frozen=True):
+    """`total` counts all that match, `dialogues` are at most as many as were asked for."""
+
+    position: int
+    total: int
+    dialogues: list[DialogueSummary]
+
+
+class FindingSummary(msgspec.Struct, frozen=True):
+    """A pattern at a place of a dialogue: `count` messages from `first_sequence` to `last_sequence`."""
+
+    dialogue: UUID
+    subject: str
+    pattern: str
+    first_sequence: int
+    last_sequence: int
+    count: int
+    why: str
+
+
+class FindingList(msgspec.Struct, frozen=True):
+    """`total` counts all that match, `findings` are at most as many as were asked for."""
+
+    position: int
+    total: int
+    findings: list[FindingSummary]
+
+
+class PatternCount(msgspec.Struct, frozen=True):
+    """How many findings of a pattern there are, and in how many dialogues."""
+
+    findings: int
+    dialogues: int
+
+
+class Group(msgspec.Struct, frozen=True):
+    """The dialogues that have one value of an attribute; None: null, or not the attribute at all.
+
+    Attributes:
+        coordination_known: dialogues long enough for a `coordination_z`; its mean is over these.
+        patterns: by name. A pattern's stronger forms count for it as well: echo loops are repetitions.
+    """
+
+    value: Any
+    dialogues: int
+    mean_total_messages: float
+    mean_dialogue_balance_ratio: float
+    coordination_known: int
+    mean_coordination_z: float | None
+    patterns: dict[str, PatternCount]
+
+
+class Grouping(msgspec.Struct, frozen=True):
+    """Groups by the attribute `by`, in the order of its values."""
+
+    position: int
+    by: str
+    kind: Kind
+    groups: list[Group]

@@ -1,0 +1,239 @@
+"""Reading the consciousness read model. Every answer is of one state of it and says up to which position."""
+
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
+
+from domain.dialogue import Kind
+from domain.errors import DialogueNotFoundError, InvalidCommandError
+from domain.measures import ASSESSABLE_ABOVE, EmergenceSettings
+from domain.patterns import PATTERNS
+from domain.response_times import ResponseTimes
+from domain.tract import Tract
+from projections.answers import (
+    ConsciousnessMetrics,
+    DialogueList,
+    DialogueSummary,
+    EpisodeSummary,
+    FindingList,
+    FindingSummary,
+    Grouping,
+    ResponseTime,
+    ResponseTimeByTract,
+)
+from projections.consciousness import Consciousness
+from projections.grouping import groups
+from projections.states import Measures, Status, decode_measures
+from projections.views import Views, dialogues, episodes, findings, read_checkpoint, scopes
+
+__all__ = ["DialogueSort", "Queries"]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class DialogueSort(StrEnum):
+    OPENED_AT = "opened_at"
+    LAST_ACTIVITY = "last_activity"
+    TOTAL_MESSAGES = "total_messages"
+    DIALOGUE_BALANCE_RATIO = "dialogue_balance_ratio"
+    COORDINATION_Z = "coordination_z"
+    FINDINGS = "findings"
+
+
+class Queries:
+    """Blocking reads, from any thread, while a runner of this or another process writes."""
+
+    def __init__(self, views: Views) -> None:
+        self._views = views
+
+    def position(self) -> int:
+        """Up to where the read model has folded the log; 0 for nothing."""
+        with self._views.reading() as connection:
+            return _position(connection)
+
+    def consciousness_metrics(self, scope: UUID | Kind) -> ConsciousnessMetrics:
+        """The metrics of one dialogue, or of all dialogues of a kind.
+
+        Raises:
+            DialogueNotFoundError: the read model does not know the dialogue, or not yet.
+        """
+        with self._views.reading() as connection:
+            measures = _measures(connection, scope)
+            balance = measures.balance
+            return ConsciousnessMetrics(
+                scope=str(scope),
+                position=_position(connection),
+                total_messages=balance.total_messages,
+                internal_to_external=balance.internal_to_external,
+                external_to_internal=balance.external_to_internal,
+                dialogue_balance_ratio=balance.dialogue_balance_ratio,
+                balanced_dialogue_events=balance.balanced_dialogue_events,
+                emergence_score=balance.emergence_score,
+                emergence_assessable=balance.emergence_assessable,
+                last_emergence_at=_time(balance.last_emergence_at),
+                runs=measures.coordination.runs,
+                coordination_z=measures.coordination.coordination_z,
+                response_time=ResponseTimeByTract(
+                    _response_time(measures.internal, _unanswered(connection, scope, Tract.INTERNAL)),
+                    _response_time(measures.external, _unanswered(connection, scope, Tract.EXTERNAL)),
+                ),
+                episodes=_episodes(connection, scope),
+                findings=_count(connection, select(findings).where(_within(findings, scope))),
+            )
+
+    def dialogue(self, dialogue: UUID) -> DialogueSummary:
+        """Raises DialogueNotFoundError when the read model does not know it, or not yet."""
+        with self._views.reading() as connection:
+            row = connection.execute(_SUMMARIES.where(dialogues.c.dialogue == str(dialogue))).one_or_none()
+            if row is None:
+                raise DialogueNotFoundError(dialogue)
+            return _summary(row)
+
+    def dialogues(
+        self,
+        *,
+        kind: Kind | None = None,
+        status: Status | None = None,
+        pattern: str | None = None,
+        sort: DialogueSort = DialogueSort.LAST_ACTIVITY,
+        descending: bool = True,
+        limit: int = 50,
+    ) -> DialogueList:
+        """Dialogues that match all that is given; what is not known comes last in either order.
+
+        Raises:
+            InvalidCommandError: no detector knows the pattern.
+        """
+        query = _SUMMARIES
+        if kind is not None:
+            query = query.where(dialogues.c.kind == kind.value)
+        if status is not None:
+            query = query.where(dialogues.c.status == status.value)
+        if pattern is not None:
+            query = query.where(dialogues.c.dialogue.in_(select(findings.c.dialogue).where(named(pattern))))
+        column = query.selected_columns[sort.value]
+        order = (column.desc() if descending else column.asc()).nulls_last()
+        with self._views.reading() as connection:
+            rows = connection.execute(query.order_by(order, dialogues.c.first_position).limit(limit))
+            listed = [_summary(row) for row in rows]
+            return DialogueList(_position(connection), _count(connection, query), listed)
+
+    def findings(
+        self,
+        *,
+        dialogue: UUID | None = None,
+        kind: Kind | None = None,
+        pattern: str | None = None,
+        limit: int = 100,
+    ) -> FindingList:
+        """Findings in the order of their dialogues and messages. A pattern's stronger forms count for it too.
+
+        Raises:
+            InvalidCommandError: no detector knows the pattern.
+        """
+        table = findings.c
+        query = select(
+            table.dialogue,
+            dialogues.c.subject,
+            table.pattern,
+            table.first_sequence,
+            table.last_sequence,
+            table.count,
+            table.why,
+        ).join(dialogues, dialogues.c.dialogue == table.dialogue)
+        if dialogue is not None:
+            query = query.where(table.dialogue == str(dialogue))
+        if kind is not None:
+            query = query.where(table.kind == kind.value)
+        if pattern is not None:
+            query = query.where(named(pattern))
+        ordered = query.order_by(dialogues.c.first_position, table.first_sequence, table.detector)
+        with self._views.reading() as connection:
+            found = [FindingSummary(UUID(id), *rest) for id, *rest in connection.execute(ordered.limit(limit))]
+            return FindingList(_position(connection), _count(connection, query), found)
+
+    def grouped(self, by: str, kind: Kind = Kind.RECORDED) -> Grouping:
+        """The dialogues of a kind, by the values of one of their attributes."""
+        with self._views.reading() as connection:
+            return Grouping(_position(connection), by, kind, groups(connection, by, kind))
+
+
+def named(pattern: str) -> ColumnElement[bool]:
+    """The findings that count as this pattern: of that name, and if it is a detector's general one, all of its."""
+    for detector, patterns in PATTERNS.items():
+        if pattern == patterns[0]:
+            return findings.c.detector == detector
+        if pattern in patterns:
+            return and_(findings.c.detector == detector, findings.c.pattern == pattern)
+    known = ", ".join(name for patterns in PATTERNS.values() for name in patterns)
+    raise InvalidCommandError("pattern", f"is {pattern!r}; known are {known}")
+
+
+_found = select(findings.c.dialogue).where(findings.c.dialogue == dialogues.c.dialogue)
+_SUMMARIES: Final = select(
+    dialogues.c.dialogue,
+    dialogues.c.kind,
+    dialogues.c.status,
+    dialogues.c.subject,
+    dialogues.c.attributes,
+    dialogues.c.close_reason,
+    dialogues.c.awaiting,
+    dialogues.c.opened_at,
+    dialogues.c.last_activity,
+    dialogues.c.first_position,
+    dialogues.c.last_position,
+    scopes.c.total_messages,
+    scopes.c.internal_to_external,
+    scopes.c.external_to_internal,
+    scopes.c.dialogue_balance_ratio,
+    scopes.c.emergence_score,
+    scopes.c.runs,
+    scopes.c.coordination_z,
+    _found.with_only_columns(func.count()).scalar_subquery().label("findings"),
+    _found.with_only_columns(func.group_concat(findings.c.pattern.distinct()))
+    .scalar_subquery()
+    .label("patterns"),
+).join(scopes, scopes.c.scope == dialogues.c.dialogue)
+
+
+def _summary(row: Row[Any]) -> DialogueSummary:
+    return DialogueSummary(
+        dialogue=UUID(row.dialogue),
+        kind=Kind(row.kind),
+        status=Status(row.status),
+        subject=row.subject,
+        attributes=row.attributes,
+        close_reason=row.close_reason,
+        awaiting=None if row.awaiting is None else Tract(row.awaiting),
+        opened_at=_log_time(row.opened_at),
+        last_activity=_log_time(row.last_activity),
+        first_position=row.first_position,
+        last_position=row.last_position,
+        total_messages=row.total_messages,
+        internal_to_external=row.internal_to_external,
+        external_to_internal=row.external_to_internal,
+        dialogue_balance_ratio=row.dialogue_balance_ratio,
+        emergence_score=row.emergence_score,
+        emergence_assessable=row.total_messages > ASSESSABLE_ABOVE,
+        runs=row.runs,
+        coordination_z=row.coordination_z,
+        findings=row.findings,
+        patterns=sorted((row.patterns or "").split(",")) if row.findings else [],
+    )
+
+
+def _position(connection: Connection) -> int:
+    checkpoint = read_checkpoint(connection, Consciousness.NAME)
+    return 0 if checkpoint is None else checkpoint.position
+
+
+def _measures(connection: Connection, scope: UUID | Kind) -> Measures:
+    state = connection.execute(select(scopes.c.state).where(scopes.c.scope == str(scope))).scalar_one_or_none()
+    if state is not None:
+        return decode_measures(state)
+    if isinstance(scope, UUID):
+        raise DialogueNotFoundError(scope)
+    return Measures.empty(EmergenceSettings())
