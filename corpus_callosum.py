@@ -6,7 +6,6 @@ from application.errors import (
     CallosumClosedError,
     InvalidURLError,
     LogError,
-    ProjectionStoppedError,
     UnknownTopicError,
     UnreadableEventError,
 )
@@ -31,20 +30,40 @@ from domain.errors import (
 )
 from domain.message import Message
 from domain.tract import Direction, Priority, Tract
+from projections.answers import (
+    ConsciousnessMetrics,
+    DialogueList,
+    DialogueSummary,
+    FindingList,
+    FindingSummary,
+    Group,
+    Grouping,
+)
+from projections.errors import ProjectionError, ProjectionFailedError, ProjectionStoppedError, ViewsFileError
 from projections.fold import Recorded
+from projections.queries import DialogueSort
+from projections.states import Status
 
 __all__ = [
     "BatchTooLargeError",
     "CallosumClosedError",
     "CallosumError",
+    "ConsciousnessMetrics",
     "CorpusCallosum",
     "Dialogue",
     "DialogueClosedError",
     "DialogueExistsError",
+    "DialogueList",
     "DialogueNotFoundError",
     "DialogueRecordedError",
+    "DialogueSort",
+    "DialogueSummary",
     "Direction",
     "EmptyBatchError",
+    "FindingList",
+    "FindingSummary",
+    "Group",
+    "Grouping",
     "IdempotencyConflictError",
     "ImportReport",
     "InvalidCommandError",
@@ -56,14 +75,18 @@ __all__ = [
     "Message",
     "Priority",
     "Problem",
+    "ProjectionError",
+    "ProjectionFailedError",
     "ProjectionStoppedError",
     "Receipt",
     "Recorded",
     "RecordedMessage",
     "ReplyToUnknownMessageError",
     "Settings",
+    "Status",
     "Tract",
     "UnknownTopicError",
     "UnreadableEventError",
     "Verification",
+    "ViewsFileError",
 ]

@@ -1,36 +1,36 @@
 """Corpus Callosum: the service through which two groups of agents talk, durably."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Self, TypedDict, Unpack, cast
+from typing import Self, TypedDict, TypeVar, Unpack
 from uuid import UUID, uuid4
-
-import msgspec
 
 from application.commands import Close, Convey, Open, Receipt
 from application.commit import Writer
 from application.errors import CallosumClosedError
 from application.importing import ImportReport, import_transcripts
 from application.log import DialogueLog
+from application.read_side import ReadSide
 from application.reading import Reader, RecordedMessage
-from application.settings import Settings, store_environment
+from application.settings import Settings, default_views_url, sqlite_path, store_environment
+from application.validation import check_id, check_text, checked_attributes, stamped
 from application.verification import Verification, verify
-from domain.dialogue import Dialogue
-from domain.errors import BatchTooLargeError, EmptyBatchError, InvalidCommandError, InvalidMessageError
-from domain.message import Message, Payload, check_payload, encoded_size, well_formed
+from domain.dialogue import Dialogue, Kind
+from domain.measures import EmergenceSettings
+from domain.message import Message, Payload, encoded_size
 from domain.tract import Priority, Tract
+from projections.answers import ConsciousnessMetrics, DialogueList, DialogueSummary, FindingList, Grouping
+from projections.consciousness import Consciousness
 from projections.fold import Recorded
+from projections.queries import DialogueSort, Queries
+from projections.states import Status
+from projections.views import Views
 
-__all__ = ["MOST_BATCH_BYTES", "MOST_BATCH_MESSAGES", "CorpusCallosum"]
+__all__ = ["CorpusCallosum"]
 
-MOST_BATCH_MESSAGES: Final = 1000
-MOST_BATCH_BYTES: Final = 8 * 1024 * 1024
-MOST_TEXT: Final = 2000
-_AT_ONCE: Final = 50
-_LARGE: Final = 256 * 1024
+_T = TypeVar("_T")
 
 
 class MessageFields(TypedDict, total=False):
@@ -70,13 +70,29 @@ class CorpusCallosum:
         return cls(settings)
 
     async def __aenter__(self) -> Self:
-        environment = store_environment(self._settings.url)
-        environment["AGGREGATE_CACHE_MAXSIZE"] = str(self._settings.cached_dialogues)
+        settings = self._settings
+        environment = store_environment(settings.url)
+        environment["AGGREGATE_CACHE_MAXSIZE"] = str(settings.cached_dialogues)
         self._log = await asyncio.to_thread(DialogueLog, environment)
+        try:
+            self._read_side = await self._open_read_side(settings)
+        except BaseException:
+            await asyncio.to_thread(self._log.close)
+            raise
         self._writer = Writer(self._log, clock=lambda: datetime.now(UTC))
-        self._reader = Reader(self._log)
         self._opened = True
         return self
+
+    async def _open_read_side(self, settings: Settings) -> ReadSide:
+        path = sqlite_path(settings.views or default_views_url(settings.url))
+        views = await asyncio.to_thread(Views, path)
+        emergence = EmergenceSettings(
+            settings.emergence_window, settings.emergence_minimum, settings.emergence_threshold
+        )
+        self._reader = Reader(self._log)
+        return ReadSide(
+            self._log, self._reader, views, Consciousness(views, emergence) if settings.project else None
+        )
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
@@ -88,6 +104,7 @@ class CorpusCallosum:
             await self._writer.close()
             self._reader.end()
             self._log.recorder.interrupt()
+            await self._read_side.close()
             await self._reader.close()
             await asyncio.to_thread(self._log.close)
 
@@ -100,8 +117,8 @@ class CorpusCallosum:
             subject: what it is about, 1 to 2000 characters.
             attributes: values to find and group it by; a payload.
         """
-        _check_text("subject", subject)
-        checked = _checked_attributes(attributes or {})
+        check_text("subject", subject)
+        checked = checked_attributes(attributes or {})
         dialogue = uuid4()
 
         def create(now: datetime) -> Dialogue:
@@ -138,18 +155,14 @@ class CorpusCallosum:
             EmptyBatchError, BatchTooLargeError: and all that `send` raises, for the first message at fault.
         """
         writer = self._open_writer
-        _check_id(dialogue)
-        if not messages:
-            raise EmptyBatchError
-        if len(messages) > MOST_BATCH_MESSAGES:
-            raise _too_large(len(messages), 0)
-        copies, size = await _well_formed(messages)
+        check_id(dialogue)
+        copies, size = await stamped(messages)
         return await writer.submit(Convey(dialogue, copies, size))
 
     async def close_dialogue(self, dialogue: UUID, reason: str) -> int:
         """Nothing more will be said in it. The position of the event; `reason` has 1 to 2000 characters."""
-        _check_id(dialogue)
-        _check_text("reason", reason)
+        check_id(dialogue)
+        check_text("reason", reason)
         return await self._open_writer.submit(Close(dialogue, reason))
 
     async def import_transcripts(
@@ -167,11 +180,71 @@ class CorpusCallosum:
         files = [Path(path) for path in paths]
         return await import_transcripts(self._log, self._open_writer, self._reader, files, progress)
 
+    # The read models. Each answer includes at least position `at_least`; None: all that is stored when asked.
+
+    async def consciousness_metrics(
+        self, scope: UUID | Kind = Kind.LIVE, *, at_least: int | None = None
+    ) -> ConsciousnessMetrics:
+        """Balance, emergence, coordination and response times of a dialogue, or of all dialogues of a kind.
+
+        Raises:
+            DialogueNotFoundError: there is no such dialogue.
+            ProjectionError: the read models have stopped at an event that cannot be folded.
+        """
+        if not isinstance(scope, Kind):
+            check_id(scope)
+        return await self._ask_about(scope, lambda queries: queries.consciousness_metrics(scope), at_least)
+
+    async def dialogue(self, dialogue: UUID, *, at_least: int | None = None) -> DialogueSummary:
+        """One dialogue's row of `dialogues`. Raises DialogueNotFoundError."""
+        check_id(dialogue)
+        return await self._ask_about(dialogue, lambda queries: queries.dialogue(dialogue), at_least)
+
+    async def dialogues(
+        self,
+        *,
+        kind: Kind | None = None,
+        status: Status | None = None,
+        pattern: str | None = None,
+        sort: DialogueSort = DialogueSort.LAST_ACTIVITY,
+        descending: bool = True,
+        limit: int = 50,
+        at_least: int | None = None,
+    ) -> DialogueList:
+        """The dialogues that match all that is given; what is not known comes last in either order."""
+
+        def query(queries: Queries) -> DialogueList:
+            return queries.dialogues(
+                kind=kind, status=status, pattern=pattern, sort=sort, descending=descending, limit=limit
+            )
+
+        return await self._open_read_models.ask(query, at_least)
+
+    async def grouped(self, by: str, kind: Kind = Kind.RECORDED, *, at_least: int | None = None) -> Grouping:
+        """The dialogues of a kind by the values of one of their attributes, with the measures' means."""
+        return await self._open_read_models.ask(lambda queries: queries.grouped(by, kind), at_least)
+
+    async def findings(
+        self,
+        *,
+        dialogue: UUID | None = None,
+        kind: Kind | None = None,
+        pattern: str | None = None,
+        limit: int = 100,
+        at_least: int | None = None,
+    ) -> FindingList:
+        """Patterns that were found, in the order of their dialogues and messages."""
+
+        def query(queries: Queries) -> FindingList:
+            return queries.findings(dialogue=dialogue, kind=kind, pattern=pattern, limit=limit)
+
+        return await self._open_read_models.ask(query, at_least)
+
     # The log
 
     async def transcript(self, dialogue: UUID) -> AsyncIterator[RecordedMessage]:
         """What was said in a dialogue up to now, in order. Raises DialogueNotFoundError."""
-        _check_id(dialogue)
+        check_id(dialogue)
         async for message in self._open_reader.transcript(dialogue):
             yield message
 
@@ -210,51 +283,18 @@ class CorpusCallosum:
         return self._writer
 
     @property
+    def _open_read_models(self) -> ReadSide:
+        if not self._opened:
+            raise CallosumClosedError
+        return self._read_side
+
+    async def _ask_about(self, scope: UUID | Kind, query: Callable[[Queries], _T], at_least: int | None) -> _T:
+        if isinstance(scope, Kind):
+            return await self._open_read_models.ask(query, at_least)
+        return await self._open_read_models.ask_about(scope, query, at_least)
+
+    @property
     def _open_reader(self) -> Reader:
         if not self._opened:
             raise CallosumClosedError
         return self._reader
-
-
-async def _well_formed(messages: Sequence[Message]) -> tuple[list[Message], int]:
-    """Copies as they will be stored, stamped, and their size in bytes."""
-    copies: list[Message] = []
-    size, now = 0, time.time_ns() // 1000
-    for start in range(0, len(messages), _AT_ONCE):
-        some, encoded = well_formed(messages[start : start + _AT_ONCE])
-        size += encoded
-        if size > MOST_BATCH_BYTES:
-            raise _too_large(len(messages), size)
-        for copy in some:
-            if copy.sent_at is not None:
-                raise InvalidMessageError("sent_at", "is stamped by the service and cannot be given")
-            # The copy is ours alone; making another one only to set a field would double the cost of a message.
-            msgspec.structs.force_setattr(copy, "sent_at", now)
-        copies += some
-        if encoded > _LARGE:
-            await asyncio.sleep(0)  # a large batch must not hold up the loop
-    return copies, size
-
-
-def _too_large(messages: int, size: int) -> BatchTooLargeError:
-    return BatchTooLargeError(messages, size, most_messages=MOST_BATCH_MESSAGES, most_bytes=MOST_BATCH_BYTES)
-
-
-def _checked_attributes(attributes: object) -> dict[str, Payload]:
-    """A copy that the caller's later changes cannot reach."""
-    if not isinstance(attributes, dict):
-        raise InvalidCommandError("attributes", f"must be a dict, not {type(attributes).__name__}")
-    check_payload(attributes)
-    return cast("dict[str, Payload]", msgspec.msgpack.decode(msgspec.msgpack.encode(attributes)))
-
-
-def _check_text(argument: str, text: object) -> None:
-    if not isinstance(text, str) or not 1 <= len(text) <= MOST_TEXT:
-        raise InvalidCommandError(argument, f"must be text of 1 to {MOST_TEXT} characters")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidCommandError(argument, "holds a lone surrogate, which UTF-8 cannot carry")
-
-
-def _check_id(dialogue: object) -> None:
-    if not isinstance(dialogue, UUID):
-        raise InvalidCommandError("dialogue", f"must be a UUID, not {type(dialogue).__name__}")

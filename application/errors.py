@@ -5,12 +5,12 @@
     CallosumError (domain)
     ├── CallosumClosedError         the service was closed, or not yet opened
     ├── InvalidURLError             the store's address cannot be used
-    ├── LogError                    an entry of the log cannot be trusted
-    │   ├── UnknownTopicError       its topic is registered nowhere
-    │   └── UnreadableEventError    its state does not decode
-    └── ProjectionStoppedError      the read side stopped at an event that it could not fold
+    └── LogError                    an entry of the log cannot be trusted
+        ├── UnknownTopicError       its topic is registered nowhere
+        └── UnreadableEventError    its state does not decode
 
-Errors of the store itself stay the eventsourcing library's PEP 249 tree (`eventsourcing.persistence`):
+The read side's errors are in `projections.errors`. Errors of the store itself
+stay the eventsourcing library's PEP 249 tree (`eventsourcing.persistence`):
 `OperationalError` for a full disk or a locked file, and so on.
 """
 
@@ -24,7 +24,6 @@ __all__ = [
     "CallosumClosedError",
     "InvalidURLError",
     "LogError",
-    "ProjectionStoppedError",
     "UnknownTopicError",
     "UnreadableEventError",
 ]
@@ -68,10 +67,3 @@ class UnknownTopicError(LogError):
 class UnreadableEventError(LogError):
     def __init__(self, stored: StoredEvent, reason: str) -> None:
         super().__init__(stored, f"the state of a {stored.topic!r} cannot be read: {reason}")
-
-
-class ProjectionStoppedError(CallosumError):
-    def __init__(self, position: int, reason: str) -> None:
-        super().__init__(f"The read side stopped after position {position}: {reason}")
-        self.position = position
-        self.reason = reason

@@ -23,6 +23,10 @@ class Settings(BaseSettings):
         views: the read models, a ``sqlite:`` URL as well; by default a file beside the log's. They are a cache:
             deleting them costs a rebuild, nothing else.
         project: whether this process keeps the read models current. Any number of processes may; one must.
+        cached_dialogues: how many the command side keeps in memory.
+        emergence_window, emergence_minimum, emergence_threshold: what makes a message emergent: of the last
+            `window` messages more than `minimum` go each way, and their ratio is above `threshold`. With other
+            values the read models are folded anew.
     """
 
     model_config = SettingsConfigDict(env_prefix="CALLOSUM_", extra="forbid", frozen=True)
@@ -31,6 +35,9 @@ class Settings(BaseSettings):
     views: str | None = None
     project: bool = True
     cached_dialogues: int = Field(default=10_000, ge=1)
+    emergence_window: int = Field(default=100, ge=1)
+    emergence_minimum: int = Field(default=10, ge=0)
+    emergence_threshold: float = Field(default=0.7, ge=0, lt=1)
 
 
 def store_environment(url: str) -> dict[str, str]:

@@ -12,7 +12,15 @@ import msgspec
 
 from domain.tract import Direction
 
-__all__ = ["Balance", "Coordination", "EmergenceSettings", "Episode", "Episodes", "balance_ratio"]
+__all__ = [
+    "ASSESSABLE_ABOVE",
+    "Balance",
+    "Coordination",
+    "EmergenceSettings",
+    "Episode",
+    "Episodes",
+    "balance_ratio",
+]
 
 BALANCED_ABOVE: Final = 0.7
 ASSESSABLE_ABOVE: Final = 100
@@ -167,39 +175,36 @@ class Episodes(msgspec.Struct):
         """Take a message in; returns the episode that it ended, if it ended one."""
         ordinal = self.messages = self.messages + 1
         settings = self.settings
-        a = self.internal_to_external
-        b = self.external_to_internal
         if ordinal <= settings.window:
             self.latest.append(direction)
+            self._count(direction, 1)
         else:
             place = (ordinal - 1) % settings.window
             oldest = self.latest[place]
-            if oldest == 1:
-                self.internal_to_external = a = a - 1
-            elif oldest == 2:
-                self.external_to_internal = b = b - 1
-            self.latest[place] = direction
-        if direction is _OUT:
-            self.internal_to_external = a = a + 1
-        elif direction is _BACK:
-            self.external_to_internal = b = b + 1
+            if oldest != direction:  # most often they are equal where tracts take turns
+                self.latest[place] = direction
+                self._count(oldest, -1)
+                self._count(direction, 1)
+        a, b = self.internal_to_external, self.external_to_internal
+        episode = self.under_way
         if a > settings.minimum < b and ordinal >= settings.window:
             ratio = a / b if a < b else b / a
             if ratio > settings.threshold:
-                self._continue(ordinal, position, sent_at, ratio)
+                if episode is None:
+                    self.under_way = Episode(ordinal, ordinal, position, position, ratio, sent_at, sent_at)
+                else:
+                    episode.last_message = ordinal
+                    episode.last_position = position
+                    episode.end_time = sent_at
+                    if ratio > episode.peak_ratio:  # noqa: PLR1730  # max() takes twice as long
+                        episode.peak_ratio = ratio
                 return None
-        if self.under_way is None:
-            return None
-        ended, self.under_way = self.under_way, None
-        return ended
+        if episode is not None:
+            self.under_way = None
+        return episode
 
-    def _continue(self, ordinal: int, position: int, sent_at: int | None, ratio: float) -> None:
-        episode = self.under_way
-        if episode is None:
-            self.under_way = Episode(ordinal, ordinal, position, position, ratio, sent_at, sent_at)
-            return
-        episode.last_message = ordinal
-        episode.last_position = position
-        episode.end_time = sent_at
-        if ratio > episode.peak_ratio:  # noqa: PLR1730  # max() takes twice as long, and this is done for most messages
-            episode.peak_ratio = ratio
+    def _count(self, direction: int, change: int) -> None:
+        if direction == _OUT:
+            self.internal_to_external += change
+        elif direction == _BACK:
+            self.external_to_internal += change

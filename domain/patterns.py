@@ -77,23 +77,24 @@ class Repetition(msgspec.Struct):
     before_last: dict[bytes, int] = msgspec.field(default_factory=dict)
 
     def add(self, sequence: int, direction: Direction, payload: Payload) -> Finding | None:
-        self._forget(sequence - self.WINDOW)
         said = fingerprint(direction, payload)
+        latest = self.last
+        for oldest in latest:
+            if latest[oldest] <= sequence - self.WINDOW:
+                self._forget(oldest)
+            break
         # Taken out and put in again, so that the oldest stays first.
-        before = self.last.pop(said, None)
-        self.last[said] = sequence
+        before = latest.pop(said, None)
+        latest[said] = sequence
         if before is None:
             return None
         return self._hit(said, before, sequence, direction)
 
-    def _forget(self, sequence: int) -> None:
-        """Let the message of this sequence out of the window."""
-        oldest = next(iter(self.last), None)
-        if oldest is None or self.last[oldest] > sequence:
-            return
-        del self.last[oldest]
-        if self.growing.pop(oldest, None):
-            del self.before_last[oldest]
+    def _forget(self, said: bytes) -> None:
+        """Let a message that fell out of the window end its finding."""
+        del self.last[said]
+        if said in self.growing:
+            del self.growing[said], self.before_last[said]
 
     def _hit(self, said: bytes, before: int, sequence: int, direction: Direction) -> Finding:
         finding = self.growing.get(said)

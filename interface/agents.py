@@ -23,7 +23,8 @@ from domain.errors import DialogueClosedError
 from domain.message import Message, content_digest
 from domain.tract import Tract
 from interface.planner import Survey
-from interface.survey import Question, Said, Tool, answer, payload_of, said_in
+from interface.survey import Question, Said, Tool, payload_of, said_in
+from interface.tools import answer
 
 __all__ = ["PLANNER", "Acknowledgement"]
 

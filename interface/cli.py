@@ -15,8 +15,12 @@ from interface.options import (
     MaybeDialogue,
     OfKind,
     OfPattern,
+    OfStatus,
     OneDialogue,
+    Sort,
+    SortedBy,
     Url,
+    Where,
 )
 
 __all__ = ["app", "main"]
@@ -90,14 +94,69 @@ def metrics(dialogue: MaybeDialogue = None, kind: OfKind = None, url: Url = None
 
 
 @app.command()
+def dialogues(
+    *,
+    sort: SortedBy = Sort.LAST_ACTIVITY,
+    descending: Annotated[
+        bool, typer.Option("--desc/--asc", help="The greatest or latest first, or last; unknown is always last.")
+    ] = True,
+    kind: OfKind = None,
+    status: OfStatus = None,
+    pattern: OfPattern = None,
+    where: Where = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Show at most so many dialogues.")] = 50,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by",
+            metavar="ATTRIBUTE",
+            show_default="no groups",
+            help="Compare groups of dialogues instead: those with the same value of this. Goes with --kind only.",
+        ),
+    ] = None,
+    url: Url = None,
+    json: AsJson = False,
+) -> None:
+    """List dialogues with their measures, or compare groups of them.
+
+    Balance goes from 0 to 1; coordination is in standard deviations from chance, and unknown below 20 messages
+    between the tracts.
+    """
+    from interface.measures import Selection, show_dialogues, show_groups
+    from interface.session import run
+    from projections.queries import DialogueSort
+
+    if by is not None:
+        if status or pattern or where:
+            raise typer.BadParameter(
+                "goes with --kind, not with --status, --pattern or --where.", param_hint="--by"
+            )
+        run(show_groups(by, kind, json=json), url)
+    selection = Selection(
+        kind=kind,
+        status=status,
+        pattern=pattern,
+        where=dict(typed.split("=", 1) for typed in where or []),
+        sort=DialogueSort(sort),
+        descending=descending,
+        limit=limit,
+    )
+    run(show_dialogues(selection, json=json), url)
+
+
+@app.command()
 def findings(
-    dialogue: MaybeDialogue = None, pattern: OfPattern = None, url: Url = None, json: AsJson = False
+    dialogue: MaybeDialogue = None,
+    pattern: OfPattern = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Show at most so many findings.")] = 100,
+    url: Url = None,
+    json: AsJson = False,
 ) -> None:
     """List where a pattern was found: the dialogue, first and last message, and why."""
     from interface.measures import show_findings
     from interface.session import run
 
-    run(show_findings(dialogue, pattern, json=json), url)
+    run(show_findings(dialogue, pattern, limit, json=json), url)
 
 
 @app.command()
@@ -149,13 +208,26 @@ def verify(url: Url = None, json: AsJson = False) -> None:
 def demo(
     directory: Annotated[
         Path | None,
-        typer.Argument(metavar="[DIRECTORY]", help="Where to keep its log.", show_default="a temporary directory"),
+        typer.Argument(metavar="DIRECTORY", help="What the agents survey.", show_default="this project"),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url", metavar="URL", help="Its log, in a file.", show_default="a new one in a temporary directory"
+        ),
     ] = None,
 ) -> None:
-    """See it work: two groups of agents talk over a bridge that is killed and restarted on the way."""
-    from interface.demo import run_demo
+    """See it work: two groups of agents talk over a bridge that is killed and restarted on the way.
 
-    run_demo(directory)
+    The exit status is 1 when a message was lost, or the log is not as it was written.
+    """
+    from interface.demo import run_demo
+    from interface.session import console, leave_with
+
+    async def play() -> int:
+        return (await run_demo(directory, url, console=console())).exit_status
+
+    leave_with(play())
 
 
 def main() -> None:

@@ -18,16 +18,15 @@ from rich.console import Console
 from application.callosum import CorpusCallosum
 from application.reading import messages_of
 from application.settings import sqlite_path
-from application.verification import Verification
 from domain.dialogue import Dialogue
 from domain.errors import CallosumError
 from interface.agents import Acknowledgement
-from interface.audit import Audit, audit
+from interface.audit import audit
 from interface.bridge import PROJECT, BridgeProcess, agents_command, bridge_process
-from interface.ending import Kill, show_ending
+from interface.ending import Evidence, Kill, show_ending
 from interface.screen import Screen
 from interface.session import CommandError
-from interface.survey import Plan, said_in
+from interface.survey import Plan, many, said_in
 from interface.text import one_line, shortened
 
 __all__ = ["PACE", "BridgeDownError", "DemoResult", "Scene", "run_demo"]
@@ -55,20 +54,20 @@ class DemoResult(msgspec.Struct, frozen=True):
     """How it ended.
 
     Attributes:
-        audit, verification: None when the bridge's process could not be kept up.
+        url: the log, which stays.
         kills: one, unless the dialogue was over before.
+        evidence: None when the bridge's process could not be kept up.
     """
 
     dialogue: UUID
+    url: str
     kills: list[Kill]
-    audit: Audit | None = None
-    verification: Verification | None = None
+    evidence: Evidence | None
 
     @property
     def exit_status(self) -> int:
         """0 when nothing is lost, repeated or left open and the log is as it was written, else 1."""
-        intact = self.verification is not None and self.verification.problem is None
-        return 0 if self.audit is not None and self.audit.passed and intact else 1
+        return 0 if self.evidence is not None and self.evidence.passed else 1
 
 
 class Scene:
@@ -153,6 +152,7 @@ class Scene:
             if process.killed:
                 await self._tell_of_the_kill(process.pid)
             elif reason is None:
+                self._screen.notice(f"The dialogue is closed; process {process.pid} ended.", bridge="closed")
                 return
             else:
                 crashes += 1
@@ -179,9 +179,9 @@ class Scene:
         async with self._grown:
             await self._grown.wait_for(lambda: self._shown >= len(said))
         self.kills.append(Kill(pid, len(said)))
-        waiting = len(audit(said, ()).unanswered)
+        waiting = many(len(audit(said, ()).unanswered), "question")
         self._screen.notice(
-            f"Process {pid} was killed (SIGKILL) after message {len(said)}; questions without an answer: {waiting}.",
+            f"Process {pid} was killed (SIGKILL) after message {len(said)}, with {waiting} unanswered.",
             style="bold red",
             bridge=f"down, process {pid} was killed",
         )
@@ -215,24 +215,32 @@ async def run_demo(
     async with CorpusCallosum.open(log) as callosum:
         dialogue = await callosum.open_dialogue(f"a survey of {shortened(one_line(str(root)))}")
         command = agents_command(log, dialogue, root, pace)
-        try:
-            with Screen(console) as screen:
-                scene = Scene(callosum, dialogue, screen, command, kill_after=kill_after, rest=10 * pace)
-                await scene.play()
-        except BridgeDownError as error:
-            console.print(one_line(str(error)), style="bold red", markup=False)
-            return DemoResult(dialogue, scene.kills)
-        return await _ended(callosum, scene, DemoResult(dialogue, scene.kills), console, log)
+        with Screen(console) as screen:
+            scene = Scene(callosum, dialogue, screen, command, kill_after=kill_after, rest=10 * pace)
+            played = await _played(scene, screen)
+        evidence = await _evidence(callosum, dialogue, scene.acknowledged) if played else None
+    if evidence is not None:
+        show_ending(console, dialogue, evidence, scene.kills, url=log)
+    return DemoResult(dialogue, log, scene.kills, evidence)
 
 
-async def _ended(
-    callosum: CorpusCallosum, scene: Scene, result: DemoResult, console: Console, url: str
-) -> DemoResult:
-    transcript = [message async for message in callosum.transcript(result.dialogue)]
-    audited = audit(transcript, scene.acknowledged)
-    verification = await callosum.verify()
-    show_ending(console, transcript, audited, verification, scene.kills, url)
-    return msgspec.structs.replace(result, audit=audited, verification=verification)
+async def _played(scene: Scene, screen: Screen) -> bool:
+    try:
+        await scene.play()
+    except BridgeDownError as error:
+        screen.notice(str(error), style="bold red")
+        return False
+    return True
+
+
+async def _evidence(callosum: CorpusCallosum, dialogue: UUID, acknowledged: Sequence[Acknowledgement]) -> Evidence:
+    transcript = [message async for message in callosum.transcript(dialogue)]
+    return Evidence(
+        transcript=transcript,
+        audit=audit(transcript, acknowledged),
+        verification=await callosum.verify(),
+        metrics=await callosum.consciousness_metrics(dialogue),
+    )
 
 
 def _checked_directory(directory: Path) -> Path:

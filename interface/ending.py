@@ -1,23 +1,26 @@
-"""What the demo shows at its end: the claim, what the planner learned, the measures, balance over time."""
+"""What the demo shows at its end: what the planner learned, the measures, balance over time, and the verdict."""
 
 import shlex
 from collections.abc import Sequence
 from typing import Final
+from uuid import UUID
 
 import msgspec
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from application.reading import RecordedMessage
 from application.verification import Verification
-from domain.measures import Balance
+from domain.measures import ASSESSABLE_ABOVE, Balance
 from interface.audit import Audit
 from interface.planner import MARKS
 from interface.plot import plot
-from interface.survey import Report, said_in
-from interface.text import one_line
+from interface.survey import Report, many, said_in
+from interface.text import duration, one_line
+from projections.answers import ConsciousnessMetrics, ResponseTime
 
-__all__ = ["Kill", "balance_over_time", "learned", "show_ending", "verdict"]
+__all__ = ["Evidence", "Kill", "balance_over_time", "learned", "metrics_table", "show_ending", "verdict"]
 
 MOST_SHOWN: Final = 8
 
@@ -29,66 +32,98 @@ class Kill(msgspec.Struct, frozen=True):
     after: int
 
 
-def show_ending(
-    console: Console,
-    transcript: Sequence[RecordedMessage],
-    audited: Audit,
-    verification: Verification,
-    kills: Sequence[Kill],
-    url: str,
-) -> None:
-    dialogue = transcript[0].dialogue
+class Evidence(msgspec.Struct, frozen=True):
+    """What the log and the read model say about the dialogue, once it is closed."""
+
+    transcript: Sequence[RecordedMessage]
+    audit: Audit
+    verification: Verification
+    metrics: ConsciousnessMetrics
+
+    @property
+    def passed(self) -> bool:
+        """Nothing is lost, repeated or left open, and the log is as it was written."""
+        return self.audit.passed and self.verification.problem is None
+
+
+def show_ending(console: Console, dialogue: UUID, evidence: Evidence, kills: Sequence[Kill], *, url: str) -> None:
+    transcript = evidence.transcript
     _show(console, "", *learned(transcript), "")
-    _show(console, balance_plot(transcript, kills, min(60, max(console.width - 6, 20))), "")
-    good = audited.passed and verification.problem is None
-    _show(console, *verdict(audited, verification, kills), style="bold green" if good else "bold red")
-    where = f"--url {shlex.quote(url)}"
-    _show(console, "", f"The log stays. Look at it with: callosum transcript {dialogue} {where}")
-    _show(console, f"                            or: callosum metrics {dialogue} {where}")
+    console.print(metrics_table(evidence.metrics))
+    _show(console, "", balance_plot(transcript, kills, width=min(60, max(console.width - 6, 20))), "")
+    _show(console, *verdict(evidence, kills), style="bold green" if evidence.passed else "bold red")
+    where = f"{dialogue} --url {shlex.quote(url)}"
+    _show(console, "", "The log stays. To look further:")
+    _show(console, f"  callosum transcript {where}", f"  callosum metrics {where}")
 
 
-def verdict(audited: Audit, verification: Verification, kills: Sequence[Kill]) -> list[str]:
+def verdict(evidence: Evidence, kills: Sequence[Kill]) -> list[str]:
     """The claim, and everything that speaks against it."""
-    claim = (
-        f"{audited.acknowledged} messages acknowledged, {len(audited.lost)} lost, {len(audited.repeated)} repeated;"
-        f" chain {'verified' if verification.problem is None else 'broken'}."
-    )
-    against = [
-        f"{what}: messages {', '.join(map(str, sequences))}."
-        for what, sequences in (
-            ("Lost", audited.lost),
-            ("Repeated", audited.repeated),
-            ("Missing from the log", audited.missing),
-            ("Questions without an answer", audited.unanswered),
-        )
-        if sequences
-    ]
-    if verification.problem is not None:
-        against.append(f"Position {verification.problem.position} {verification.problem.reason}.")
+    audit, problem = evidence.audit, evidence.verification.problem
+    chain = "verified" if problem is None else "broken"
+    counts = f"{len(audit.lost)} lost, {len(audit.repeated)} repeated"
+    lines = [f"{many(audit.acknowledged, 'message')} acknowledged, {counts}; chain {chain}."]
+    failures = {
+        "Lost": audit.lost,
+        "Repeated": audit.repeated,
+        "Missing from the log": audit.missing,
+        "Questions without an answer": audit.unanswered,
+    }
+    lines += [f"{what}: messages {', '.join(map(str, found))}." for what, found in failures.items() if found]
+    if problem is not None:
+        lines.append(f"Position {problem.position} {problem.reason}.")
     if not kills:
-        against.append("The dialogue was over before the bridge's process could be killed.")
-    return [claim, *against]
+        lines.append("The dialogue was over before the bridge's process could be killed.")
+    return lines
 
 
 def learned(transcript: Sequence[RecordedMessage]) -> list[str]:
     """The planner's report in sentences."""
     reports = [said for message in transcript if isinstance(said := said_in(message.payload), Report)]
-    return [line for report in reports for line in _sentences(report)]
+    return [one_line(line) for report in reports for line in _sentences(report)]
 
 
 def _sentences(report: Report) -> list[str]:
     lines = [
         "What the planner learned:",
-        f"  {report.files} text files in {report.directories} directories; {report.passed_over} entries passed over"
-        " (hidden, links, binary or large)",
-        f"  {report.lines} lines in the {report.counted} files that were counted",
+        f"  {many(report.files, 'text file')} in {many(report.directories, 'directory', 'directories')}",
+        f"  {many(report.passed_over, 'entry', 'entries')} passed over: hidden, links, binary or large",
+        f"  {many(report.lines, 'line')} in {many(report.counted, 'file')} that it had counted",
     ]
     if report.longest is not None:
-        lines.append("  the longest is {} with {} lines".format(*report.longest))
-    found = sorted(report.found, key=lambda one: (one[0] not in MARKS, -one[1]))[:MOST_SHOWN]
-    lines += [f"  {word} stands {matches} times in {files} files" for word, matches, files in found]
-    lines += [f"  not read: {failure}" for failure in report.unread[:MOST_SHOWN]]
-    return [one_line(line) for line in lines]
+        path, count = report.longest
+        lines.append(f"  the longest is {path} with {many(count, 'line')}")
+    for word, matches, files in sorted(report.found, key=lambda one: (one[0] not in MARKS, -one[1]))[:MOST_SHOWN]:
+        lines.append(f"  {word}: {many(matches, 'match', 'matches')} in {many(files, 'file')}")
+    return lines + [f"  not read: {failure}" for failure in report.unread[:MOST_SHOWN]]
+
+
+def metrics_table(metrics: ConsciousnessMetrics) -> Table:
+    """The measures of one dialogue, each with what it says."""
+    table = Table(title="consciousness metrics", title_justify="left")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    table.add_column("meaning")
+    total, z = metrics.total_messages, metrics.coordination_z
+    directions = f"{metrics.internal_to_external} → and {metrics.external_to_internal} ←, the others on one tract"
+    table.add_row("total_messages", str(total), directions)
+    table.add_row("dialogue_balance_ratio", f"{metrics.dialogue_balance_ratio:.4f}", "1: both tracts say as much")
+    balanced = "messages right after which the ratio was above 0.7"
+    table.add_row("balanced_dialogue_events", str(metrics.balanced_dialogue_events), balanced)
+    if metrics.emergence_assessable:
+        table.add_row("emergence_score", f"{metrics.emergence_score:.4f}", "0.7 · ratio + 0.3 · balanced events")
+    else:
+        table.add_row("emergence_score", "none", f"not assessable: {total} of {ASSESSABLE_ABOVE + 1} messages")
+    turns = "above 0 they take turns, below 0 they hold monologues"
+    table.add_row("coordination_z", "unknown" if z is None else f"{z:.2f}", turns)
+    table.add_row("response_time.external", *_response(metrics.response_time.external))
+    table.add_row("response_time.internal", *_response(metrics.response_time.internal))
+    table.add_row("findings", str(metrics.findings), "repetitions, monologues and the like")
+    return table
+
+
+def _response(time: ResponseTime) -> tuple[str, str]:
+    return duration(time.p50), f"median of {many(time.count, 'answer')}; 99 % within {duration(time.p99)}"
 
 
 def balance_over_time(transcript: Sequence[RecordedMessage]) -> list[float]:
@@ -100,9 +135,10 @@ def balance_over_time(transcript: Sequence[RecordedMessage]) -> list[float]:
     return ratios
 
 
-def balance_plot(transcript: Sequence[RecordedMessage], kills: Sequence[Kill], width: int) -> str:
+def balance_plot(transcript: Sequence[RecordedMessage], kills: Sequence[Kill], *, width: int) -> str:
     marks = [(kill.after, f"process {kill.pid} killed") for kill in kills]
-    return plot(balance_over_time(transcript), title="balance", label="message number", width=width, marks=marks)
+    ratios = balance_over_time(transcript)
+    return plot(ratios, title="balance", label="message number", width=width, marks=marks)
 
 
 def _show(console: Console, *lines: str, style: str = "") -> None:

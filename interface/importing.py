@@ -7,8 +7,8 @@ from application.callosum import CorpusCallosum
 from application.importing import ImportReport
 from domain.dialogue import Kind
 from interface.encoding import as_json, plain
-from interface.render import metrics_table
-from interface.session import Command, console, errors, progress
+from interface.render import metrics_summary
+from interface.session import Command, console, errors, print_table, progress
 from interface.text import one_line
 
 __all__ = ["import_files"]
@@ -41,12 +41,10 @@ def _counts(report: ImportReport) -> str:
 
 
 async def _imported_text(callosum: CorpusCallosum, report: ImportReport) -> None:
-    out = console()
-    out.print(f"{_counts(report)}.")
-    metrics = await callosum.consciousness_metrics(Kind.RECORDED, at_least=report.position)
-    out.print(metrics_table({"recorded": metrics}))
+    console().print(f"{_counts(report)}.", soft_wrap=True)
+    print_table(metrics_summary(await callosum.consciousness_metrics(Kind.RECORDED)))
 
 
 async def _imported_json(callosum: CorpusCallosum, report: ImportReport) -> None:
-    metrics = await callosum.consciousness_metrics(Kind.RECORDED, at_least=report.position)
+    metrics = await callosum.consciousness_metrics(Kind.RECORDED)
     console().print(as_json({**plain(report), "metrics": metrics}, indent=2), soft_wrap=True)

@@ -1,11 +1,13 @@
 """The options that several commands share."""
 
+from enum import StrEnum
 from typing import Annotated, Final
 
 import typer
 
 from domain.dialogue import Kind
 from domain.patterns import PATTERNS
+from projections.states import Status
 
 __all__ = [
     "AsJson",
@@ -14,11 +16,33 @@ __all__ = [
     "MaybeDialogue",
     "OfKind",
     "OfPattern",
+    "OfStatus",
     "OneDialogue",
+    "Sort",
+    "SortedBy",
     "Url",
+    "Where",
 ]
 
 _NAMES: Final = tuple(name for names in PATTERNS.values() for name in names)
+
+
+class Sort(StrEnum):
+    """The fields of `projections.queries.DialogueSort`, without the import of a database library."""
+
+    OPENED_AT = "opened_at"
+    LAST_ACTIVITY = "last_activity"
+    TOTAL_MESSAGES = "total_messages"
+    DIALOGUE_BALANCE_RATIO = "dialogue_balance_ratio"
+    COORDINATION_Z = "coordination_z"
+    FINDINGS = "findings"
+
+
+def _named_value(typed: str) -> str:
+    name, equals, _ = typed.partition("=")
+    if not (name and equals):
+        raise typer.BadParameter(f"{typed!r} is not of the form NAME=VALUE.")
+    return typed
 
 
 def _known_pattern(name: str | None) -> str | None:
@@ -69,5 +93,22 @@ OfPattern = Annotated[
 OneDialogue = Annotated[str, typer.Argument(metavar="DIALOGUE", help="Its id, or the beginning of it.")]
 MaybeDialogue = Annotated[
     str | None,
-    typer.Argument(metavar="[DIALOGUE]", help="Its id, or the beginning of it.", show_default="all"),
+    typer.Argument(metavar="DIALOGUE", help="Its id, or the beginning of it.", show_default="all"),
+]
+OfStatus = Annotated[
+    Status | None,
+    typer.Option(
+        "--status", help="Only open, or only closed dialogues; recorded ones are closed.", show_default="both"
+    ),
+]
+SortedBy = Annotated[Sort, typer.Option("--sort", help="What to order by.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="NAME=VALUE",
+        parser=_named_value,
+        show_default="all",
+        help="Only with this attribute, as in reward=1.0; when given again, all must hold; null is for none.",
+    ),
 ]

@@ -5,7 +5,8 @@ level by level, says its plan, counts the largest files, and searches for words 
 """
 
 from collections import Counter
-from itertools import chain, islice
+from collections.abc import Iterable
+from itertools import chain
 from typing import Final
 
 from interface.survey import Answer, Failure, LineCount, Listing, Matches, Plan, Question, Report, Said, Tool
@@ -80,26 +81,25 @@ class Survey:
 
     def _files(self) -> list[tuple[str, int]]:
         return [
-            (_below(question.about, name), size)
-            for question, answer in self._answers.items()
+            (_below(answer.about, name), size)
+            for answer in self._answers.values()
             if isinstance(answer, Listing)
             for name, size in answer.files
         ]
 
     def _words(self) -> list[str]:
         """Marks of unfinished work, the names that most files define, the words that most files repeat."""
-        counts = [count for _, count in self._counts()]
-        names = Counter(chain.from_iterable(count.defines for count in counts)).most_common()
-        words = Counter(chain.from_iterable(count.words for count in counts)).most_common()
+        counts = self._counts()
         if not counts:
             return []
-        chosen = [*MARKS, *(name for name, _ in names[:8]), *(word for word, _ in words)]
-        return list(islice(dict.fromkeys(chosen), MOST_WORDS))
+        names = _by_frequency(count.defines for count in counts)
+        words = _by_frequency(count.words for count in counts)
+        chosen = dict.fromkeys([*MARKS, *names[:8], *words, *names[8:]])
+        return list(chosen)[:MOST_WORDS]
 
-    def _counts(self) -> list[tuple[str, LineCount]]:
-        asked = [Question(Tool.COUNT, path) for path in self._largest_files()]
-        answers = [(question.about, self._answers.get(question)) for question in asked]
-        return [(path, answer) for path, answer in answers if isinstance(answer, LineCount)]
+    def _counts(self) -> list[LineCount]:
+        answers = [self._answers.get(Question(Tool.COUNT, path)) for path in self._largest_files()]
+        return [answer for answer in answers if isinstance(answer, LineCount)]
 
     def _plan(self) -> Plan:
         files = len(self._largest_files())
@@ -113,19 +113,23 @@ class Survey:
             files=len(self._files()),
             passed_over=sum(listing.passed_over for listing in listings),
             counted=len(counts),
-            lines=sum(count.lines for _, count in counts),
-            longest=max(((path, count.lines) for path, count in counts), key=lambda file: file[1], default=None),
+            lines=sum(count.lines for count in counts),
+            longest=max(((count.about, count.lines) for count in counts), key=lambda file: file[1], default=None),
             found=[
-                (question.about, answer.matches, answer.files)
-                for question, answer in self._answers.items()
+                (answer.about, answer.matches, answer.files)
+                for answer in self._answers.values()
                 if isinstance(answer, Matches)
             ],
             unread=[
-                f"{question.about}: {answer.reason}"
-                for question, answer in self._answers.items()
+                f"{answer.about}: {answer.reason}"
+                for answer in self._answers.values()
                 if isinstance(answer, Failure)
             ],
         )
+
+
+def _by_frequency(lists: Iterable[list[str]]) -> list[str]:
+    return [word for word, _ in Counter(chain.from_iterable(lists)).most_common()]
 
 
 def _below(path: str, name: str) -> str:

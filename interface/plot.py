@@ -28,8 +28,10 @@ def plot(
 
     Args:
         values: at number 1, 2, …
-        title: what a value is; label: what a number counts.
-        width, height: of the drawing, in characters.
+        title: what a value is.
+        label: what a number counts.
+        width: of the drawing, in characters.
+        height: likewise.
         marks: numbers to point out below the axis, each with what to write beside it.
     """
     rows = _drawn(values, width, height)

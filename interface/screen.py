@@ -55,9 +55,9 @@ class Screen:
 
     def said(self, message: RecordedMessage) -> None:
         self._balance.add(message.direction, message.sent_at)
-        row, is_note = _row(message), isinstance(said_in(message.payload), Plan | Report)
-        if self._live is not None or is_note or monotonic() - self._shown_at >= _PAUSE:
-            self._show(row)
+        said = said_in(message.payload)
+        if self._live is not None or isinstance(said, Plan | Report) or monotonic() - self._shown_at >= _PAUSE:
+            self._show(_row(message, str(said)))
 
     def notice(self, sentence: str, *, style: str = "bold yellow", bridge: str | None = None) -> None:
         """Something happened to the bridge; `bridge` is its state from now on."""
@@ -86,13 +86,12 @@ class Screen:
         )
 
 
-def _row(message: RecordedMessage) -> Text:
+def _row(message: RecordedMessage, sentence: str) -> Text:
     """``  12  planner → count    how many lines has tests/test_cli.py?``; the planner stands on the left."""
     arrow, style = _ARROWS[message.direction]
     tool = message.sender if message.direction is Direction.EXTERNAL_TO_INTERNAL else message.recipient
     other = "" if message.direction is Direction.INTRA else tool
-    sentence = shortened(one_line(str(said_in(message.payload))), 100)
     row = Text(f"{message.sequence:>5}  planner ")
     row.append(f"{arrow} {other:<8}", style=style)
-    row.append(sentence)
+    row.append(shortened(one_line(sentence), 100))
     return row

@@ -12,27 +12,31 @@
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from io import TextIOWrapper
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, Final, NoReturn
 
 import typer
 from eventsourcing.persistence import PersistenceError
 from pydantic import ValidationError
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from sqlalchemy.exc import DBAPIError
 
 from application.callosum import CorpusCallosum
 from application.settings import Settings, sqlite_path
 from domain.errors import CallosumError
 from interface.text import one_line
 
-__all__ = ["Command", "CommandError", "console", "errors", "fail", "progress", "run"]
+__all__ = ["Command", "CommandError", "console", "errors", "fail", "leave_with", "print_table", "progress", "run"]
 
 Command = Callable[[CorpusCallosum], Awaitable[int]]
 """What a command does with the open service; returns the exit status."""
 
-WIDE = 4000
+WIDE: Final = 4000
+WIDEST_TABLE: Final = 112
+"""Columns that a table needs when its texts wrap."""
 
 
 class CommandError(CallosumError):
@@ -45,9 +49,16 @@ class _Console(Console):
 
 
 def console() -> Console:
-    """Standard output. Where it is no terminal, tables are as wide as they need to be."""
+    """Standard output. Where it is no terminal, it is as wide as anything needs to be."""
     width = None if sys.stdout.isatty() else WIDE
     return _Console(width=width, markup=False, emoji=False, highlight=False)
+
+
+def print_table(table: RenderableType) -> None:
+    """A terminal that is too narrow for the table wraps its lines; figures are never cut."""
+    out = console()
+    out.width = max(out.width, WIDEST_TABLE)
+    out.print(table)
 
 
 def errors() -> Console:
@@ -62,7 +73,7 @@ def progress() -> Progress:
 
 
 def run(command: Command, url: str | None, *, creates: bool = False, reads_views: bool = True) -> NoReturn:
-    """Run a command on the service and leave with its status.
+    """Run a command on the service and leave with its exit status.
 
     Args:
         command: what to do.
@@ -70,12 +81,15 @@ def run(command: Command, url: str | None, *, creates: bool = False, reads_views
         creates: whether the log may be made; a command that only reads must find one.
         reads_views: whether it needs the read models; if not, they are left alone.
     """
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text stream in every process
+    leave_with(_on_service(command, url, creates, reads_views))
+
+
+def leave_with(work: Coroutine[Any, Any, int]) -> NoReturn:
+    """Do the work and leave with the exit status that it returns, or that its error has."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # an old terminal's encoding lacks the arrows
     try:
-        settings = _settings(url, reads_views)
-        if not creates:
-            _check_exists(settings.url)
-        status = asyncio.run(_on_service(command, settings))
+        status = asyncio.run(work)
         sys.stdout.flush()
     except BrokenPipeError:
         # The interpreter flushes once more at exit, and would complain.
@@ -83,7 +97,7 @@ def run(command: Command, url: str | None, *, creates: bool = False, reads_views
         raise typer.Exit(141) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    except (CallosumError, PersistenceError, ValidationError, OSError) as error:
+    except (CallosumError, PersistenceError, DBAPIError, ValidationError, OSError) as error:
         fail(_sentence(error))
     raise typer.Exit(status)
 
@@ -93,12 +107,12 @@ def fail(sentence: str) -> NoReturn:
     raise typer.Exit(2)
 
 
-def _settings(url: str | None, reads_views: bool) -> Settings:
+async def _on_service(command: Command, url: str | None, creates: bool, reads_views: bool) -> int:
     settings = Settings() if url is None else Settings(url=url)
-    return settings if reads_views else settings.model_copy(update={"project": False})
-
-
-async def _on_service(command: Command, settings: Settings) -> int:
+    if not creates:
+        _check_exists(settings.url)
+    if not reads_views:
+        settings = settings.model_copy(update={"project": False, "views": "sqlite://"})
     async with CorpusCallosum.open(settings=settings) as callosum:
         return await command(callosum)
 
@@ -115,5 +129,5 @@ def _sentence(error: Exception) -> str:
         return f"The setting {'.'.join(map(str, first['loc']))} is refused: {first['msg']}."
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}."
-    sentence = str(error)
+    sentence = f"The read models' database: {error.orig}" if isinstance(error, DBAPIError) else str(error)
     return sentence if sentence.endswith(".") else f"{sentence}."

@@ -1,18 +1,7 @@
-"""What the demo's agents say to each other, and the three tools that look at files.
+"""What the demo's agents say to each other: questions, answers, the plan and the report, as typed payloads."""
 
-The tools read what a survey may read: no hidden entries, no links, no binary files and none beyond 1 MiB. Each
-is bounded, so that a survey ends on any directory. What cannot be read is an answer too: a `Failure`.
-"""
-
-import os
-import re
-from collections import Counter
-from collections.abc import Iterator
 from enum import StrEnum
-from keyword import kwlist
-from pathlib import Path
-from stat import S_ISREG
-from typing import Final, assert_never
+from typing import assert_never
 
 import msgspec
 
@@ -29,23 +18,15 @@ __all__ = [
     "Report",
     "Said",
     "Tool",
-    "answer",
+    "many",
     "payload_of",
     "said_in",
 ]
 
-MOST_BYTES: Final = 1024 * 1024
-MOST_ENTRIES: Final = 1000
-MOST_LISTED: Final = 200
-MOST_PATH: Final = 400
-MOST_SEARCHED: Final = 200
-MOST_SEARCHED_BYTES: Final = 16 * 1024 * 1024
 
-_PASSED_OVER: Final = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
-_DEFINITION: Final = re.compile(
-    r"^[ \t]*(?:export |async )?(?:class|def|fn|func|function|struct) +([A-Za-z]\w{3,39})", re.MULTILINE
-)
-_WORD: Final = re.compile(r"[^\W\d_]{6,30}")
+def many(number: int, noun: str, plural: str | None = None) -> str:
+    """``1 line``, ``2 lines``."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 class Tool(StrEnum):
@@ -81,43 +62,50 @@ class Question(_Said, frozen=True):
 class Listing(_Said, frozen=True):
     """Names of directories; names and sizes in bytes of text files; how many entries were passed over."""
 
+    about: str
     directories: list[str]
     files: list[tuple[str, int]]
     passed_over: int
 
     def __str__(self) -> str:
-        return f"{_many(self.directories, 'directory')}, {_many(self.files, 'file')}"
+        directories = many(len(self.directories), "directory", "directories")
+        return f"{self.about}: {directories}, {many(len(self.files), 'file')}"
 
 
 class LineCount(_Said, frozen=True):
     """Lines of a file, the names it defines and the words it repeats, most frequent first."""
 
+    about: str
     lines: int
     defines: list[str]
     words: list[str]
 
     def __str__(self) -> str:
-        return f"{self.lines} lines" + (f"; it defines {', '.join(self.defines[:3])}" if self.defines else "")
+        defines = f"; it defines {', '.join(self.defines[:3])}" if self.defines else ""
+        return f"{self.about}: {many(self.lines, 'line')}{defines}"
 
 
 class Matches(_Said, frozen=True):
     """How often a word stands in how many of the files that were looked into."""
 
+    about: str
     matches: int
     files: int
     searched: int
 
     def __str__(self) -> str:
-        return f"{self.matches} times, in {self.files} of {self.searched} files"
+        matches = many(self.matches, "match", "matches")
+        return f'"{self.about}": {matches} in {self.files} of {many(self.searched, "file")}'
 
 
 class Failure(_Said, frozen=True):
     """What was asked about cannot be read."""
 
+    about: str
     reason: str
 
     def __str__(self) -> str:
-        return f"cannot be read: {self.reason}"
+        return f"{self.about} cannot be read: {self.reason}"
 
 
 class Plan(_Said, frozen=True):
@@ -143,7 +131,8 @@ class Report(_Said, frozen=True):
     """What the planner learned; every number comes from an answer.
 
     Attributes:
-        files: text files listed; counted: those of them that were counted, with `lines` in all.
+        files: text files that were listed.
+        counted: those of them that were counted; they have `lines` in all.
         longest: path and lines of the longest.
         found: word, matches, files, for every word that was searched for.
         unread: what could not be read, with the reason.
@@ -159,7 +148,7 @@ class Report(_Said, frozen=True):
     unread: list[str]
 
     def __str__(self) -> str:
-        return f"the report: {self.lines} lines in {self.counted} files of {self.directories} directories"
+        return f"the report: {many(self.lines, 'line')} in {many(self.counted, 'file')}"
 
 
 Answer = Listing | LineCount | Matches | Failure
@@ -172,113 +161,4 @@ def payload_of(said: Said) -> Payload:
 
 def said_in(payload: Payload) -> Said:
     """What a payload says. Raises `msgspec.ValidationError` for one that no agent of the demo has sent."""
-    return msgspec.convert(payload, Said)  # type: ignore[arg-type,no-any-return]  # a union is no `type` to mypy
-
-
-def answer(root: Path, question: Question) -> Answer:
-    """Ask a tool. Blocks while it reads files."""
-    try:
-        match question.tool:
-            case Tool.LIST:
-                return _list(root, question.about)
-            case Tool.COUNT:
-                return _count(root / question.about)
-            case Tool.SEARCH:
-                return _search(root, question.about)
-            case _:
-                assert_never(question.tool)
-    except OSError as error:
-        return Failure(error.strerror or str(error))
-
-
-def _list(root: Path, about: str) -> Listing:
-    directories: list[str] = []
-    files: list[tuple[str, int]] = []
-    with os.scandir(root / about) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    for entry in entries[:MOST_ENTRIES]:
-        if not _is_listed(entry, about):
-            continue
-        if entry.is_dir(follow_symlinks=False) and len(directories) < MOST_LISTED:
-            directories.append(entry.name)
-        elif len(files) < MOST_LISTED and _is_text(entry):
-            files.append((entry.name, entry.stat(follow_symlinks=False).st_size))
-    return Listing(directories, files, len(entries) - len(directories) - len(files))
-
-
-def _is_listed(entry: os.DirEntry[str], about: str) -> bool:
-    if entry.name.startswith(".") or entry.name in _PASSED_OVER or len(about) + len(entry.name) >= MOST_PATH:
-        return False
-    # A name that is not valid UTF-8 cannot stand in a payload.
-    return not any("\ud800" <= character <= "\udfff" for character in entry.name)
-
-
-def _is_text(entry: os.DirEntry[str]) -> bool:
-    """Whether counting may be asked for; a file that cannot be opened is, and the answer will say why not."""
-    try:
-        if not entry.is_file(follow_symlinks=False) or entry.stat(follow_symlinks=False).st_size > MOST_BYTES:
-            return False
-        return _text_of(Path(entry.path), 1024) is not None
-    except OSError:
-        return True
-
-
-def _text_of(path: Path, most: int = MOST_BYTES) -> str | None:
-    """The beginning of a file's text; None when it is binary, or no file."""
-    status = path.lstat()
-    if not S_ISREG(status.st_mode):
-        return None
-    if status.st_size == 0:
-        return ""  # the files of /proc have this size too, and reading some of those never ends
-    with path.open("rb") as file:
-        content = file.read(most)
-    return None if b"\0" in content else content.decode(errors="replace")
-
-
-def _count(path: Path) -> LineCount | Failure:
-    text = _text_of(path)
-    if text is None:
-        return Failure("it is not text")
-    lines = text.count("\n") + (text != "" and not text.endswith("\n"))
-    return LineCount(lines, _frequent(_DEFINITION, text, 20), _frequent(_WORD, text, 10))
-
-
-def _frequent(pattern: re.Pattern[str], text: str, most: int) -> list[str]:
-    words = Counter(word for word in pattern.findall(text) if word not in kwlist)
-    return [word for word, _ in words.most_common(most)]
-
-
-def _search(root: Path, word: str) -> Matches:
-    pattern = re.compile(rf"\b{re.escape(word)}\b")
-    counts = [len(pattern.findall(text)) for text in _texts(root)]
-    return Matches(sum(counts), sum(count > 0 for count in counts), len(counts))
-
-
-def _texts(root: Path) -> Iterator[str]:
-    """The text of files below a directory, level by level; those that cannot be read are left out."""
-    directories, searched, size = ["."], 0, 0
-    for directory in directories:  # grows on the way
-        listing = answer(root, Question(Tool.LIST, directory))
-        if not isinstance(listing, Listing):
-            continue
-        directories += [f"{directory}/{name}" for name in listing.directories]
-        for name, _ in listing.files:
-            if searched == MOST_SEARCHED or size > MOST_SEARCHED_BYTES:
-                return
-            text = _readable(root / directory / name)
-            if text is not None:
-                searched, size = searched + 1, size + len(text)
-                yield text
-
-
-def _readable(path: Path) -> str | None:
-    try:
-        return _text_of(path)
-    except OSError:
-        return None
-
-
-def _many(things: list[str] | list[tuple[str, int]], noun: str) -> str:
-    if len(things) == 1:
-        return f"1 {noun}"
-    return f"{len(things)} {noun.removesuffix('y')}{'ies' if noun.endswith('y') else 's'}"
+    return msgspec.convert(payload, Said)  # type: ignore[no-any-return]  # a union is no `type` to mypy

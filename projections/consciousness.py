@@ -132,7 +132,10 @@ class Consciousness:
                 finding = detector.add(sequence, direction, message.payload)
                 if finding is not None:
                     self._changes.found(dialogue, kind, name, finding)
-            self._remember(dialogue, state, sequence, direction, sent_at)
+            state.times.directions.append(direction)
+            state.times.sent_at.append(sent_at)
+            if sequence % CHUNK == 0:
+                self._fill_chunk(dialogue, state, sequence // CHUNK - 1)
 
     def _said(self, dialogue: UUID, state: DialogueState, sequence: int, earlier: int) -> Said:
         chunk, place = divmod(earlier - 1, CHUNK)
@@ -140,14 +143,7 @@ class Consciousness:
             return state.times.said(place)
         return self._cache.chunk(dialogue, chunk, self._checkpoint).said(place)
 
-    def _remember(
-        self, dialogue: UUID, state: DialogueState, sequence: int, direction: Direction, sent_at: int | None
-    ) -> None:
-        times = state.times
-        times.directions.append(direction)
-        times.sent_at.append(sent_at)
-        if sequence % CHUNK == 0:
-            chunk = sequence // CHUNK - 1
-            self._cache.fill(dialogue, chunk, times)
-            self._changes.filled(dialogue, chunk, times)
-            state.times = MessageTimes()
+    def _fill_chunk(self, dialogue: UUID, state: DialogueState, chunk: int) -> None:
+        self._cache.fill(dialogue, chunk, state.times)
+        self._changes.filled(dialogue, chunk, state.times)
+        state.times = MessageTimes()

@@ -2,14 +2,17 @@
 
 ::
 
-    ProjectionError
-    ├── ViewsFileError          the file is no database of read models of this layout
-    ├── ProjectionFailedError   an event cannot be read or folded; nothing after it is folded
-    ├── ProjectionStoppedError  the runner was stopped before it came to the position that was waited for
-    └── ReadModelTakenError     a process with another log or another definition took the read model over
+    CallosumError (domain)
+    └── ProjectionError
+        ├── ViewsFileError          the file is no database of read models of this layout
+        ├── ProjectionFailedError   an event cannot be read or folded; nothing after it is folded
+        ├── ProjectionStoppedError  the runner was stopped before it came to the position that was waited for
+        └── ReadModelTakenError     a process with another log or another definition took the read model over
 
 Errors of the database itself are SQLAlchemy's.
 """
+
+from domain.errors import CallosumError
 
 __all__ = [
     "ProjectionError",
@@ -20,7 +23,7 @@ __all__ = [
 ]
 
 
-class ProjectionError(Exception):
+class ProjectionError(CallosumError):
     """The root of what the read side raises."""
 
 

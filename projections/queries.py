@@ -5,12 +5,12 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
+import msgspec
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, func, select
 
 from domain.dialogue import Kind
-from domain.errors import DialogueNotFoundError, InvalidCommandError
+from domain.errors import DialogueNotFoundError
 from domain.measures import ASSESSABLE_ABOVE, EmergenceSettings
-from domain.patterns import PATTERNS
 from domain.response_times import ResponseTimes
 from domain.tract import Tract
 from projections.answers import (
@@ -25,9 +25,9 @@ from projections.answers import (
     ResponseTimeByTract,
 )
 from projections.consciousness import Consciousness
-from projections.grouping import groups
+from projections.grouping import groups, named
 from projections.states import Measures, Status, decode_measures
-from projections.views import Views, dialogues, episodes, findings, read_checkpoint, scopes
+from projections.views import Views, dialogues, episodes, findings, plain, read_checkpoint, scopes
 
 __all__ = ["DialogueSort", "Queries"]
 
@@ -87,7 +87,8 @@ class Queries:
     def dialogue(self, dialogue: UUID) -> DialogueSummary:
         """Raises DialogueNotFoundError when the read model does not know it, or not yet."""
         with self._views.reading() as connection:
-            row = connection.execute(_SUMMARIES.where(dialogues.c.dialogue == str(dialogue))).one_or_none()
+            rows = connection.execute(_SUMMARIES.where(dialogues.c.dialogue == str(dialogue)))
+            row = rows.mappings().one_or_none()
             if row is None:
                 raise DialogueNotFoundError(dialogue)
             return _summary(row)
@@ -118,7 +119,7 @@ class Queries:
         order = (column.desc() if descending else column.asc()).nulls_last()
         with self._views.reading() as connection:
             rows = connection.execute(query.order_by(order, dialogues.c.first_position).limit(limit))
-            listed = [_summary(row) for row in rows]
+            listed = [_summary(row) for row in rows.mappings()]
             return DialogueList(_position(connection), _count(connection, query), listed)
 
     def findings(
@@ -152,24 +153,16 @@ class Queries:
             query = query.where(named(pattern))
         ordered = query.order_by(dialogues.c.first_position, table.first_sequence, table.detector)
         with self._views.reading() as connection:
-            found = [FindingSummary(UUID(id), *rest) for id, *rest in connection.execute(ordered.limit(limit))]
+            found = [
+                msgspec.convert(plain(row), FindingSummary)
+                for row in connection.execute(ordered.limit(limit)).mappings()
+            ]
             return FindingList(_position(connection), _count(connection, query), found)
 
     def grouped(self, by: str, kind: Kind = Kind.RECORDED) -> Grouping:
         """The dialogues of a kind, by the values of one of their attributes."""
         with self._views.reading() as connection:
             return Grouping(_position(connection), by, kind, groups(connection, by, kind))
-
-
-def named(pattern: str) -> ColumnElement[bool]:
-    """The findings that count as this pattern: of that name, and if it is a detector's general one, all of its."""
-    for detector, patterns in PATTERNS.items():
-        if pattern == patterns[0]:
-            return findings.c.detector == detector
-        if pattern in patterns:
-            return and_(findings.c.detector == detector, findings.c.pattern == pattern)
-    known = ", ".join(name for patterns in PATTERNS.values() for name in patterns)
-    raise InvalidCommandError("pattern", f"is {pattern!r}; known are {known}")
 
 
 _found = select(findings.c.dialogue).where(findings.c.dialogue == dialogues.c.dialogue)
@@ -193,36 +186,19 @@ _SUMMARIES: Final = select(
     scopes.c.runs,
     scopes.c.coordination_z,
     _found.with_only_columns(func.count()).scalar_subquery().label("findings"),
-    _found.with_only_columns(func.group_concat(findings.c.pattern.distinct()))
-    .scalar_subquery()
-    .label("patterns"),
+    _found.with_only_columns(func.group_concat(findings.c.pattern.distinct())).scalar_subquery().label("patterns"),
 ).join(scopes, scopes.c.scope == dialogues.c.dialogue)
 
 
-def _summary(row: Row[Any]) -> DialogueSummary:
-    return DialogueSummary(
-        dialogue=UUID(row.dialogue),
-        kind=Kind(row.kind),
-        status=Status(row.status),
-        subject=row.subject,
-        attributes=row.attributes,
-        close_reason=row.close_reason,
-        awaiting=None if row.awaiting is None else Tract(row.awaiting),
-        opened_at=_log_time(row.opened_at),
-        last_activity=_log_time(row.last_activity),
-        first_position=row.first_position,
-        last_position=row.last_position,
-        total_messages=row.total_messages,
-        internal_to_external=row.internal_to_external,
-        external_to_internal=row.external_to_internal,
-        dialogue_balance_ratio=row.dialogue_balance_ratio,
-        emergence_score=row.emergence_score,
-        emergence_assessable=row.total_messages > ASSESSABLE_ABOVE,
-        runs=row.runs,
-        coordination_z=row.coordination_z,
-        findings=row.findings,
-        patterns=sorted((row.patterns or "").split(",")) if row.findings else [],
-    )
+def _summary(row: RowMapping) -> DialogueSummary:
+    values = {
+        **plain(row),
+        "opened_at": _time(row["opened_at"] * 1000),
+        "last_activity": _time(row["last_activity"] * 1000),
+        "emergence_assessable": row["total_messages"] > ASSESSABLE_ABOVE,
+        "patterns": sorted(row["patterns"].split(",")) if row["patterns"] else [],
+    }
+    return msgspec.convert(values, DialogueSummary)
 
 
 def _position(connection: Connection) -> int:
@@ -237,3 +213,38 @@ def _measures(connection: Connection, scope: UUID | Kind) -> Measures:
     if isinstance(scope, UUID):
         raise DialogueNotFoundError(scope)
     return Measures.empty(EmergenceSettings())
+
+
+def _within(table: Table, scope: UUID | Kind) -> ColumnElement[bool]:
+    column = table.c.dialogue if isinstance(scope, UUID) else table.c.kind
+    return column == str(scope)
+
+
+def _count(connection: Connection, query: Select[Any]) -> int:
+    return connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
+
+
+def _unanswered(connection: Connection, scope: UUID | Kind, tract: Tract) -> int:
+    awaiting = select(dialogues.c.dialogue).where(dialogues.c.awaiting == tract.value, _within(dialogues, scope))
+    return _count(connection, awaiting)
+
+
+def _response_time(times: ResponseTimes, unanswered: int) -> ResponseTime:
+    return ResponseTime(times.count, times.p50, times.p95, times.p99, times.max, times.unknown, unanswered)
+
+
+def _episodes(connection: Connection, scope: UUID | Kind) -> list[EpisodeSummary]:
+    query = select(episodes).where(episodes.c.scope == str(scope)).order_by(episodes.c.first_message)
+    return [
+        msgspec.convert(
+            {**plain(row), "start_time": _time(row["start_time"]), "end_time": _time(row["end_time"])},
+            EpisodeSummary,
+        )
+        for row in connection.execute(query).mappings()
+    ]
+
+
+def _time(microseconds: int | None) -> str | None:
+    if microseconds is None:
+        return None
+    return f"{_EPOCH + timedelta(microseconds=microseconds):%Y-%m-%dT%H:%M:%S.%fZ}"

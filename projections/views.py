@@ -23,6 +23,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     QueuePool,
+    RowMapping,
     Table,
     Text,
     create_engine,
@@ -47,6 +48,7 @@ __all__ = [
     "episodes",
     "findings",
     "message_times",
+    "plain",
     "read_checkpoint",
     "replace_checkpoint",
     "scopes",
@@ -257,6 +259,11 @@ def replace_checkpoint(connection: Connection, projection: str, checkpoint: Chec
 
 def _row(checkpoint: Checkpoint) -> list[tuple[str, Any]]:
     return list(msgspec.structs.asdict(checkpoint).items())
+
+
+def plain(row: RowMapping) -> dict[str, Any]:
+    """A row for msgspec, which takes no keys of SQLAlchemy's subclass of str."""
+    return {str(name): value for name, value in row.items()}
 
 
 def _on_file(path: str) -> Engine:

@@ -16,7 +16,7 @@ from eventsourcing.tests.projection import EventCountersView
 
 from application.recorder import LogRecorder
 
-__all__ = ["Store", "log_recorder", "opened"]
+__all__ = ["Settings", "Store", "opened", "opened_log"]
 
 Settings = dict[str, str]
 
@@ -51,7 +51,7 @@ def opened(settings: Settings) -> Iterator[InfrastructureFactory[Any]]:
 
 
 @contextmanager
-def log_recorder(settings: Settings) -> Iterator[LogRecorder]:
+def opened_log(settings: Settings) -> Iterator[LogRecorder]:
     with opened(settings) as factory:
         recorder = factory.application_recorder()
         assert isinstance(recorder, LogRecorder)

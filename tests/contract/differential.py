@@ -8,10 +8,11 @@ from uuid import UUID
 
 import pytest
 from eventsourcing import persistence
-from eventsourcing.persistence import ApplicationRecorder, EventSourcingError, StoredEvent
+from eventsourcing.domain import EventSourcingError
+from eventsourcing.persistence import ApplicationRecorder, StoredEvent
 from eventsourcing.popo import POPOApplicationRecorder
 
-from tests.contract import Store, log_recorder
+from tests.contract import Store, opened_log
 
 __all__ = ["DifferentialContract"]
 
@@ -28,7 +29,7 @@ class DifferentialContract:
     def test_random_calls_have_the_results_of_the_reference(self, tmp_path: Path, id_type: str) -> None:
         script = Script(Random(f"{self.store.name} {id_type}"), id_type)
         reference = POPOApplicationRecorder()
-        with log_recorder(self.store.new(tmp_path, ORIGINATOR_ID_TYPE=id_type)) as recorder:
+        with opened_log(self.store.new(tmp_path, ORIGINATOR_ID_TYPE=id_type)) as recorder:
             for step in range(STEPS):
                 description, call = script.next_call()
                 expected = outcome(call, reference)

@@ -86,37 +86,33 @@ class NonInterleavingNotificationIDsCase(StoreCase, NonInterleavingNotificationI
 
 class TrackingRecorderCase(StoreCase, TrackingRecorderTestCase):
     def create_recorder(self) -> TrackingRecorder:
-        return self.new_factory().tracking_recorder()
+        tracking: TrackingRecorder = self.new_factory().tracking_recorder()
+        return tracking
 
 
 class InfrastructureFactoryCase(StoreCase, InfrastructureFactoryTestCase[InfrastructureFactory[Any]]):
     def setUp(self) -> None:
         self.env = Environment(env=self.new_settings())
-        with opened(self.new_settings()) as factory:
-            self.example = factory
-            self.tracking: Any = type(factory.tracking_recorder())
         super().setUp()
 
     def expected_factory_class(self) -> type[InfrastructureFactory[Any]]:
-        return type(self.example)
+        return type(self.new_factory())
 
     def expected_aggregate_recorder_class(self) -> type[AggregateRecorder]:
-        return self._class_of("aggregate")
+        return type(self.new_factory().aggregate_recorder())
 
     def expected_application_recorder_class(self) -> type[ApplicationRecorder]:
-        return self._class_of("application")
+        return type(self.new_factory().application_recorder())
 
     def expected_tracking_recorder_class(self) -> type[TrackingRecorder]:
-        return self._class_of("tracking")
+        tracking: TrackingRecorder = self.new_factory().tracking_recorder()
+        return type(tracking)
 
     def expected_process_recorder_class(self) -> type[ProcessRecorder]:
-        return self._class_of("process")
+        return type(self.new_factory().process_recorder())
 
     def tracking_recorder_subclass(self) -> type[TrackingRecorder]:
         return self.store.view
-
-    def _class_of(self, kind: str) -> Any:
-        return getattr(self.example, f"{kind}_recorder_class")
 
 
 class ExampleApplicationCase(StoreCase, ExampleApplicationTestCase):
@@ -173,7 +169,11 @@ _OVER_THE_STORE: tuple[type[StoreCase], ...] = (
 def library_cases(store: Store) -> dict[str, type[TestCase]]:
     """Test case classes by name, to be put among a test module's globals: with every kind of id and version."""
     cases: list[tuple[str, type[StoreCase], dict[str, object]]] = [
-        (f"{case.__name__}_{store.name}_{id_type}_from_{version}", case, {"id_type": id_type, "INITIAL_VERSION": version})
+        (
+            f"{case.__name__}_{store.name}_{id_type}_from_{version}",
+            case,
+            {"id_type": id_type, "INITIAL_VERSION": version},
+        )
         for case, id_type, version in product(_OVER_RECORDERS, ("uuid", "text"), (1, 0))
         if issubclass(case, RecorderTestCase)
     ]

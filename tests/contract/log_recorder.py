@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from threading import Event
-from time import monotonic
+from time import monotonic, process_time
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
@@ -25,7 +26,7 @@ from application.recorder import (
     next_chain,
     stored_digest,
 )
-from tests.contract import Settings, Store, log_recorder
+from tests.contract import Settings, Store, opened_log
 
 __all__ = ["ClockContract", "LogRecorderContract", "SharedLogContract"]
 
@@ -63,7 +64,7 @@ class LogContract:
 
     @pytest.fixture
     def log(self, settings: Settings) -> Iterator[LogRecorder]:
-        with log_recorder(settings) as log:
+        with opened_log(settings) as log:
             yield log
 
 
@@ -82,7 +83,7 @@ class LogRecorderContract(LogContract):
         assert [entry.id for entry in entries(log)] == [1, 2, 3]
 
     def test_the_chain_can_be_recomputed_from_the_stored_events(self, log: LogRecorder) -> None:
-        log.insert_events(events(A, 1) + [StoredEvent(B, 1, "öffnen", bytes(range(256)))])
+        log.insert_events([*events(A, 1), StoredEvent(B, 1, "öffnen", bytes(range(256)))])
         log.insert_events(events(A, 2))
         chain = FIRST_CHAIN
         for entry in entries(log):
@@ -150,21 +151,19 @@ class LogRecorderContract(LogContract):
         assert 0.1 <= monotonic() - began < 1
 
     def test_waiting_ends_at_once_when_this_recorder_appends(self, log: LogRecorder) -> None:
-        def wait(position: int) -> float:
-            assert log.wait_beyond(position, timeout=5)
-            return monotonic()
-
         latencies = []
         for position in range(9):
-            with waiting(lambda position=position: wait(position)) as woken:
+            with waiting(log.wait_beyond, position, 5) as woken:
                 let_it_block(log)
                 log.insert_events(events(A, position + 1))
                 appended = monotonic()
-            latencies.append(woken() - appended)
+            grown, at = woken()
+            assert grown
+            latencies.append(at - appended)
         assert median(latencies) < 0.01
 
     def test_an_interrupt_ends_waiting_now_and_later(self, log: LogRecorder) -> None:
-        with waiting(lambda: (log.wait_beyond(0, timeout=60), monotonic())) as ended:
+        with waiting(log.wait_beyond, 0, 60) as ended:
             let_it_block(log)
             log.interrupt()
             interrupted = monotonic()
@@ -177,7 +176,7 @@ class LogRecorderContract(LogContract):
         latencies = []
         for _ in range(5):
             subscription = log.subscribe()
-            with subscription, waiting(lambda s=subscription: (list(s), monotonic())) as ended:
+            with subscription, waiting(list, subscription) as ended:
                 let_it_block(log)
                 subscription.stop()
                 stopped = monotonic()
@@ -187,38 +186,46 @@ class LogRecorderContract(LogContract):
         assert median(latencies) < 0.05
 
     def test_an_interrupt_ends_subscriptions(self, log: LogRecorder) -> None:
-        with log.subscribe() as subscription, waiting(lambda: list(subscription)) as ended:
+        with log.subscribe() as subscription, waiting(list, subscription) as ended:
             let_it_block(log)
             log.interrupt()
-        assert ended() == []
+        assert ended()[0] == []
 
     def test_a_subscription_passes_over_other_topics(self, log: LogRecorder) -> None:
         for first in range(1, 1600, 100):
             log.insert_events(events(A, *range(first, first + 100)) + events(B, first, topic="closed"))
         with log.subscribe(gt=1, topics=["closed"]) as subscription:
             ids = [next(subscription).id for _ in range(16)]
-            with waiting(lambda: next(subscription).id) as following:
+            with waiting(next, subscription) as following:
                 log.insert_events(events(A, 2000))
                 log.insert_events(events(B, 2000, topic="closed"))
             assert ids == [101 * number for number in range(1, 17)]
-            assert following() == 16 * 101 + 2
+            assert following()[0].id == 16 * 101 + 2
+
+    def test_a_blocked_subscription_costs_next_to_nothing(self, log: LogRecorder) -> None:
+        log.insert_events(events(A, 1, 2, 3))
+        with log.subscribe(topics=["closed"]) as subscription, waiting(list, subscription):
+            began = process_time()
+            assert not log.wait_beyond(3, timeout=0.3)
+            assert process_time() - began < 0.1
+            subscription.stop()
 
     def test_a_subscription_misses_nothing_and_repeats_nothing(self, log: LogRecorder) -> None:
-        with log.subscribe() as subscription, waiting(lambda: [next(subscription).id for _ in range(1200)]) as ids:
+        with log.subscribe() as subscription, waiting(list, islice(subscription, 1200)) as received:
             for first in range(1, 1200, 300):
                 log.insert_events(events(A, *range(first, first + 299)))
                 log.insert_events(events(B, first))
-        assert ids() == list(range(1, 1201))
+        assert [notification.id for notification in received()[0]] == list(range(1, 1201))
 
 
 @contextmanager
-def waiting(blocking: Callable[[], Any]) -> Iterator[Callable[[], Any]]:
-    """Call it in a thread while the body runs; then its result is there."""
+def waiting(blocking: Callable[..., Any], *arguments: Any) -> Iterator[Callable[[], tuple[Any, float]]]:
+    """Call it in a thread while the body runs; then what it returned, and when, is there."""
     begun = Event()
 
-    def call() -> Any:
+    def call() -> tuple[Any, float]:
         begun.set()
-        return blocking()
+        return blocking(*arguments), monotonic()
 
     with ThreadPoolExecutor(1) as executor:
         future = executor.submit(call)
@@ -254,23 +261,23 @@ class SharedLogContract(LogContract):
     """For stores that outlive their recorder and serve several processes."""
 
     def test_keys_and_epoch_outlive_the_recorder(self, settings: Settings) -> None:
-        with log_recorder(settings) as log:
+        with opened_log(settings) as log:
             log.insert_events(events(A, 1), keyed=[keyed("k")])
             epoch = log.epoch
-        with log_recorder(settings) as log:
+        with opened_log(settings) as log:
             assert log.epoch == epoch
             assert refusal(log, events(A, 2), keyed("k")).duplicates == (duplicate(keyed("k"), 1),)
 
     def test_another_log_has_another_epoch(self, log: LogRecorder, tmp_path: Path) -> None:
-        with log_recorder(self.store.new(tmp_path)) as other:
+        with opened_log(self.store.new(tmp_path)) as other:
             assert other.epoch != log.epoch
 
     def test_a_subscription_goes_on_where_one_before_a_restart_ended(self, settings: Settings) -> None:
-        with log_recorder(settings) as log:
+        with opened_log(settings) as log:
             log.insert_events(events(A, 1, 2, 3))
             with log.subscribe() as subscription:
                 seen = [next(subscription).id for _ in range(2)]
-        with log_recorder(settings) as log, log.subscribe(gt=seen[-1]) as subscription:
+        with opened_log(settings) as log, log.subscribe(gt=seen[-1]) as subscription:
             log.insert_events(events(A, 4))
             assert [next(subscription).id for _ in range(2)] == [3, 4]
 
@@ -283,7 +290,7 @@ class SharedLogContract(LogContract):
             (epoch, some), (other_epoch, others) = first.recv(), second.recv()
         assert epoch == other_epoch
         assert sorted(some + others) == list(range(1, 601))
-        with log_recorder(settings) as log:
+        with opened_log(settings) as log:
             assert [entry.id for entry in entries(log)] == list(range(1, 601))
 
     def test_appends_of_another_process_wake_within_60_ms(self, log: LogRecorder, settings: Settings) -> None:
@@ -326,14 +333,14 @@ def append_many(pipe: Connection, settings: Settings, count: int) -> None:
     pipe.send("ready")
     pipe.recv()
     aggregate = uuid4()
-    with log_recorder(settings) as log:
+    with opened_log(settings) as log:
         positions = [p for version in range(count) for p in log.insert_events(events(aggregate, version)) or ()]
         pipe.send((log.epoch, positions))
 
 
 def append_when_told(pipe: Connection, settings: Settings) -> None:
     aggregate, version = uuid4(), 0
-    with log_recorder(settings) as log:
+    with opened_log(settings) as log:
         pipe.send("ready")
         while pipe.recv() == "append":
             version += 1

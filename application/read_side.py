@@ -1,0 +1,94 @@
+"""The read models of one service: kept current by a thread, asked from the event loop."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+from uuid import UUID
+
+from application.log import DialogueLog
+from application.reading import Reader
+from domain.errors import DialogueNotFoundError, InvalidCommandError
+from projections.consciousness import Consciousness
+from projections.errors import ProjectionStoppedError
+from projections.queries import Queries
+from projections.runner import Runner
+from projections.views import Views
+
+__all__ = ["ReadSide"]
+
+_LOOK_EVERY = 0.03
+_T = TypeVar("_T")
+
+
+class ReadSide:
+    """Answers of the read models, as current as they are asked to be."""
+
+    def __init__(self, log: DialogueLog, reader: Reader, views: Views, projection: Consciousness | None) -> None:
+        """With a projection, this process keeps the read models current; without, another one must."""
+        self._log = log
+        self._reader = reader
+        self._views = views
+        self._queries = Queries(views)
+        self._runner = Runner(log, views, projection) if projection else None
+        self._loop = asyncio.get_running_loop()
+        self._moved = asyncio.Event()
+        if self._runner is not None:
+            self._runner.add_listener(self._tell)
+            self._runner.start()
+
+    async def ask(self, query: Callable[[Queries], _T], at_least: int | None) -> _T:
+        """Put a query to read models that include position `at_least`; None: all that is stored now.
+
+        Raises:
+            InvalidCommandError: the log has not reached that position.
+            ProjectionError: the read models never will, because of an event that cannot be folded.
+        """
+        await self._wait_for(await self._position(at_least))
+        return await self._reader.call(query, self._queries)
+
+    async def ask_about(self, dialogue: UUID, query: Callable[[Queries], _T], at_least: int | None) -> _T:
+        """The same about one dialogue, which may be younger than the read models are."""
+        try:
+            return await self.ask(query, at_least)
+        except DialogueNotFoundError:
+            if not await self._reader.call(self._log.exists, dialogue):
+                raise
+            return await self.ask(query, None)
+
+    async def _position(self, at_least: int | None) -> int:
+        if at_least == 0:
+            return 0
+        head = await self._reader.call(self._log.head)
+        if at_least is not None and not 0 <= at_least <= head:
+            raise InvalidCommandError("position to include", f"is {at_least}; the log ends at {head}")
+        return head if at_least is None else at_least
+
+    async def _wait_for(self, position: int) -> None:
+        runner = self._runner
+        if runner is None:
+            await self._wait_for_others(position)
+            return
+        while runner.checkpoint.position < position:
+            if runner.ended:
+                raise runner.error or ProjectionStoppedError("consciousness", runner.checkpoint.position)
+            await self._moved.wait()
+
+    async def _wait_for_others(self, position: int) -> None:
+        # Another process's runner: a database tells nobody that it has changed.
+        while position and await self._reader.call(self._queries.position) < position:  # noqa: ASYNC110  # as said
+            await asyncio.sleep(_LOOK_EVERY)
+
+    def _tell(self, _position: int) -> None:
+        """Called from the runner's thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def close(self) -> None:
+        """After the recorder's `interrupt`."""
+        if self._runner is not None:
+            await asyncio.to_thread(self._runner.stop)
+        await asyncio.to_thread(self._views.close)

@@ -1,0 +1,128 @@
+"""The commands that ask the read side: metrics, dialogues, findings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from rich.console import RenderableType
+
+from application.callosum import CorpusCallosum
+from domain.dialogue import Kind
+from interface.addressing import EVERY, dialogue_named
+from interface.encoding import as_json
+from interface.render import dialogues_table, findings_table, groups_table, metrics_table
+from interface.session import Command, console, print_table
+from projections.answers import DialogueList
+from projections.queries import DialogueSort
+from projections.states import Status
+
+__all__ = ["Selection", "show_dialogues", "show_findings", "show_groups", "show_metrics"]
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which dialogues to list, and how.
+
+    Attributes:
+        where: attributes that a dialogue must have: value by name, as they were typed.
+    """
+
+    kind: Kind | None
+    status: Status | None
+    pattern: str | None
+    where: Mapping[str, str]
+    sort: DialogueSort
+    descending: bool
+    limit: int
+
+
+def show_metrics(name: str | None, kind: Kind | None, *, json: bool) -> Command:
+    """Of a dialogue, of all of a kind, or of each kind that has messages."""
+
+    async def command(callosum: CorpusCallosum) -> int:
+        if name is not None:
+            metrics = await callosum.consciousness_metrics(await dialogue_named(callosum, name))
+            _show(metrics, metrics_table([metrics], of_kinds=False), json)
+        elif kind is not None:
+            metrics = await callosum.consciousness_metrics(kind)
+            _show(metrics, metrics_table([metrics], of_kinds=True), json)
+        else:
+            scopes = {kind: await callosum.consciousness_metrics(kind) for kind in Kind}
+            scopes = {kind: metrics for kind, metrics in scopes.items() if metrics.total_messages}
+            table = metrics_table(list(scopes.values()), of_kinds=True) if scopes else "No messages yet."
+            _show(scopes, table, json)
+        return 0
+
+    return command
+
+
+def show_dialogues(selection: Selection, *, json: bool) -> Command:
+    async def command(callosum: CorpusCallosum) -> int:
+        listed = await _selected(callosum, selection)
+        _show(listed, dialogues_table(listed), json)
+        return 0
+
+    return command
+
+
+async def _selected(callosum: CorpusCallosum, selection: Selection) -> DialogueList:
+    """The service filters by all but attributes; with those, it is asked for every dialogue."""
+    listed = await callosum.dialogues(
+        kind=selection.kind,
+        status=selection.status,
+        pattern=selection.pattern,
+        sort=selection.sort,
+        descending=selection.descending,
+        limit=EVERY if selection.where else selection.limit,
+    )
+    if not selection.where:
+        return listed
+    found = [dialogue for dialogue in listed.dialogues if _has(dialogue.attributes, selection.where)]
+    return DialogueList(listed.position, len(found), found[: selection.limit])
+
+
+def _has(attributes: Mapping[str, Any], where: Mapping[str, str]) -> bool:
+    return all(_is(attributes.get(name), typed) for name, typed in where.items())
+
+
+def _is(value: object, typed: str) -> bool:
+    """Whether a value is what was typed: as text or, if it is something else, as JSON; ``null`` for none."""
+    if isinstance(value, str):
+        return value == typed
+    try:
+        meant = msgspec.json.decode(typed)
+    except msgspec.DecodeError:
+        return False
+    return value == meant and isinstance(value, bool) == isinstance(meant, bool)
+
+
+def show_groups(by: str, kind: Kind | None, *, json: bool) -> Command:
+    """Of the dialogues of a kind, or of each kind that has dialogues."""
+
+    async def command(callosum: CorpusCallosum) -> int:
+        if kind is not None:
+            grouping = await callosum.grouped(by, kind)
+            _show(grouping, groups_table([grouping]), json)
+        else:
+            groupings = {kind: await callosum.grouped(by, kind) for kind in Kind}
+            groupings = {kind: grouping for kind, grouping in groupings.items() if grouping.groups}
+            _show(groupings, groups_table(list(groupings.values())), json)
+        return 0
+
+    return command
+
+
+def show_findings(name: str | None, pattern: str | None, limit: int, *, json: bool) -> Command:
+    async def command(callosum: CorpusCallosum) -> int:
+        dialogue = None if name is None else await dialogue_named(callosum, name)
+        found = await callosum.findings(dialogue=dialogue, pattern=pattern, limit=limit)
+        _show(found, findings_table(found), json)
+        return 0
+
+    return command
+
+
+def _show(answer: object, table: RenderableType, json: bool) -> None:
+    if json:
+        console().print(as_json(answer, indent=2), soft_wrap=True)
+    else:
+        print_table(table)

@@ -1,0 +1,323 @@
+"""The runner: every event folded once, in any batches, by any number of runners; and what makes it fold anew."""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Queue
+from threading import Thread
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domain.dialogue import Dialogue, Kind
+from domain.measures import EmergenceSettings
+from domain.message import Message
+from projections.consciousness import Consciousness
+from projections.errors import (
+    ProjectionFailedError,
+    ProjectionStoppedError,
+    ReadModelTakenError,
+    ViewsFileError,
+)
+from projections.queries import Queries
+from projections.runner import Runner
+from projections.states import CHUNK
+from projections.views import Views
+from tests.memory_log import NOON, MemoryLog, answer, ask, closed, conveyed, dump, opened, running
+
+A, B, C = (UUID(int=number) for number in (1, 2, 3))
+SMALL = EmergenceSettings(window=4, minimum=0, threshold=0.5)
+
+Happening = tuple[UUID, list[Message] | None]
+"""Messages of a dialogue, or its end."""
+
+
+def small(views: Views) -> Consciousness:
+    """With episodes within reach, and a cache that is always too small."""
+    return Consciousness(views, SMALL, cached_dialogues=1)
+
+
+def folded(log: MemoryLog, head: int) -> dict[str, list[tuple[object, ...]]]:
+    """What a fold from scratch makes of the log."""
+    views = Views()
+    with running(Runner(log, views, small(views)), log) as runner:
+        runner.wait_for(head, 20)
+    rows = dump(views)
+    views.close()
+    return rows
+
+
+messages = st.builds(
+    lambda out, sent_at, payload: (ask if out else answer)(sent_at, payload),
+    st.booleans(),
+    st.none() | st.integers(0, 10**9),
+    st.integers(0, 3),
+)
+histories = st.lists(
+    st.tuples(st.sampled_from([A, B, C]), st.none() | st.lists(messages, min_size=1, max_size=9)), max_size=12
+)
+
+
+def written(history: list[Happening], log: MemoryLog) -> int:
+    """Append it, as the domain would; returns the head."""
+    said = {A: 0, B: 0, C: 0}
+    head = log.append(opened(A), opened(B), opened(C, Kind.RECORDED, run=1))
+    over = set()
+    for dialogue, what in history:
+        if dialogue in over:
+            continue
+        if what is None:
+            over.add(dialogue)
+            head = log.append(closed(dialogue))
+        else:
+            head = log.append(conveyed(dialogue, said[dialogue] + 1, *what))
+            said[dialogue] += len(what)
+    return head
+
+
+@pytest.fixture(params=["file", "memory"])
+def views(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Views]:
+    views = Views(tmp_path / "views.db" if request.param == "file" else None)
+    yield views
+    views.close()
+
+
+@settings(max_examples=25, deadline=None)
+@given(histories, st.integers(1, 5))
+def test_fold_is_the_same_in_batches_of_any_size(history: list[Happening], page: int) -> None:
+    whole, pages = MemoryLog(), MemoryLog(page=page)
+    head = written(history, whole)
+    assert written(history, pages) == head
+    assert folded(pages, head) == folded(whole, head)
+
+
+def test_runner_that_follows_a_growing_log_agrees_with_a_fold_from_scratch(views: Views) -> None:
+    log = MemoryLog()
+    with running(Runner(log, views, small(views)), log) as runner:
+        runner.wait_for(log.append(opened(A), opened(B)), 20)
+        for number in range(1, 20):
+            for dialogue, message in ((A, ask(number)), (B, answer(number))):
+                runner.wait_for(log.append(conveyed(dialogue, number, message)), 20)
+    assert dump(views) == folded(log, 40)
+
+
+def test_runner_goes_on_where_another_one_stopped(views: Views) -> None:
+    log = MemoryLog()
+    with running(Runner(log, views, small(views)), log) as runner:
+        runner.wait_for(log.append(opened(A), conveyed(A, 1, ask(1, "x"), answer(5))), 20)
+    with running(Runner(log, views, small(views)), log) as runner:
+        runner.wait_for(log.append(conveyed(A, 3, ask(9, "x")), closed(A)), 20)
+        assert runner.refolds == []
+    assert dump(views) == folded(log, 4)
+
+
+def test_two_runners_on_one_file_fold_every_event_once(tmp_path: Path) -> None:
+    log = MemoryLog(page=2)
+    files = [Views(tmp_path / "views.db"), Views(tmp_path / "views.db")]
+    runners = [Runner(log, views, small(views)) for views in files]
+    with running(runners[0], log), running(runners[1], log):
+        head = log.append(opened(A), opened(B))
+        for number in range(1, 150):
+            head = log.append(conveyed(A, number, ask(number)), conveyed(B, number, answer(number)))
+        for runner in runners:
+            runner.wait_for(head, 30)
+    assert dump(files[0]) == dump(files[1]) == folded(log, head)
+    for views in files:
+        views.close()
+
+
+def rows_after(views: Views, log: MemoryLog, head: int) -> Runner:
+    with running(Runner(log, views, small(views)), log) as runner:
+        runner.wait_for(head, 20)
+    return runner
+
+
+def other_epoch() -> MemoryLog:
+    log = MemoryLog(epoch="second")
+    log.append(opened(A), conveyed(A, 1, ask()))
+    return log
+
+
+def other_history() -> MemoryLog:
+    log = MemoryLog()
+    log.append(opened(A), conveyed(A, 1, answer()))
+    return log
+
+
+def shorter() -> MemoryLog:
+    return MemoryLog()
+
+
+@pytest.mark.parametrize(
+    ("replaced", "reason"),
+    [
+        (other_epoch, "folded from the log first, this is the log second"),
+        (other_history, "another history at position 2"),
+        (shorter, "up to position 2, which the log does not have"),
+    ],
+)
+def test_read_model_of_another_log_is_folded_anew_and_says_so(
+    views: Views, caplog: pytest.LogCaptureFixture, replaced: Callable[[], MemoryLog], reason: str
+) -> None:
+    log = MemoryLog()
+    rows_after(views, log, log.append(opened(A), conveyed(A, 1, ask())))
+    other = replaced()
+    head = other.append(opened(B))
+    with caplog.at_level(logging.WARNING, "callosum.projections"):
+        runner = rows_after(views, other, head)
+    assert [reason in refold for refold in runner.refolds] == [True]
+    assert reason in caplog.text
+    assert dump(views) == folded(other, head)
+
+
+def test_read_model_of_another_definition_is_folded_anew_and_says_so(views: Views) -> None:
+    log = MemoryLog()
+    head = log.append(opened(A), conveyed(A, 1, *[ask(), answer()] * 3))
+    with running(Runner(log, views), log) as runner:
+        runner.wait_for(head, 20)
+    assert Queries(views).consciousness_metrics(A).episodes == []
+    runner = rows_after(views, log, head)
+    assert "window=100" in runner.refolds[0]
+    assert "window=4" in runner.refolds[0]
+    assert dump(views) == folded(log, head)
+
+
+def test_runner_whose_read_model_is_taken_over_by_another_definition_stops(tmp_path: Path) -> None:
+    log = MemoryLog()
+    older, newer = Views(tmp_path / "views.db"), Views(tmp_path / "views.db")
+    with running(Runner(log, older), log) as replaced:
+        replaced.wait_for(log.append(opened(A)), 20)
+        with running(Runner(log, newer, small(newer)), log) as runner:
+            runner.wait_for(1, 20)
+            head = log.append(opened(B))
+            runner.wait_for(head, 20)
+            with pytest.raises(ReadModelTakenError):
+                replaced.wait_for(head + 1, 20)
+    assert dump(newer) == folded(log, head)
+    older.close()
+    newer.close()
+
+
+class Unknown(Dialogue.Event, frozen=True):
+    TOPIC = "dialogue.unknown.v1"
+
+
+@pytest.mark.parametrize("poison", [Unknown(A, 3, NOON), conveyed(C, 1, ask())])
+def test_runner_stops_at_an_event_that_cannot_be_folded(views: Views, poison: Dialogue.Event) -> None:
+    log = MemoryLog()
+    log.append(opened(A), conveyed(A, 1, ask()), poison, opened(B))
+    runner = Runner(log, views, small(views))
+    with running(runner, log), pytest.raises(ProjectionFailedError, match="at position 3") as caught:
+        runner.wait_for(4, 20)
+    assert runner.error is caught.value
+    assert caught.value.position == 3
+    assert dump(views) == folded(log, 2)
+
+
+def test_runner_stops_at_an_event_that_cannot_be_read(views: Views) -> None:
+    log = MemoryLog(unreadable=2)
+    log.append(opened(A), opened(B))
+    runner = Runner(log, views)
+    with (
+        running(runner, log),
+        pytest.raises(ProjectionFailedError, match="at position 2: ValueError: no such topic"),
+    ):
+        runner.wait_for(2, 20)
+    assert runner.checkpoint.position == 1
+
+
+def test_waiting_for_a_position_ends_when_time_is_over(views: Views) -> None:
+    runner = Runner(MemoryLog(), views)
+    runner.start()
+    with pytest.raises(TimeoutError):
+        runner.wait_for(1, 0.01)
+    runner.stop()
+    assert runner.ended
+    assert runner.error is None
+
+
+def test_waiting_for_a_position_ends_when_the_runner_is_stopped(views: Views) -> None:
+    log = MemoryLog()
+    runner = rows_after(views, log, log.append(opened(A)))
+    runner.wait_for(1, 0)
+    with pytest.raises(ProjectionStoppedError):
+        runner.wait_for(2, 20)
+    assert runner.error is None
+
+
+def test_runner_ends_when_the_log_is_interrupted(views: Views) -> None:
+    log, told = MemoryLog(), Queue[int]()
+    runner = Runner(log, views)
+    runner.add_listener(told.put)
+    runner.start()
+    assert told.get(timeout=20) == 0
+    log.interrupt()
+    assert told.get(timeout=20) == 0
+    assert runner.ended
+    runner.stop()
+
+
+def test_listener_hears_of_every_commit_and_of_the_end(views: Views) -> None:
+    log, told = MemoryLog(), Queue[int]()
+    runner = Runner(log, views)
+    runner.add_listener(told.put)
+    with running(runner, log):
+        assert told.get(timeout=20) == 0
+        assert [told.get(timeout=20) for _ in range(log.append(opened(A)))] == [1]
+    assert told.get(timeout=20) == 1
+
+
+def test_reply_is_measured_from_a_message_of_any_age(views: Views) -> None:
+    log = MemoryLog()
+    head = log.append(opened(A), opened(B))
+    with running(Runner(log, views, small(views)), log) as runner:
+        for first in range(1, 3 * CHUNK, 64):
+            head = log.append(conveyed(A, first, *[ask(number) for number in range(first, first + 64)]))
+            runner.wait_for(head, 20)
+    replies = [CHUNK, CHUNK + 1, 1, 3 * CHUNK]
+    times = [answer(10**6 + reply, None, reply) for reply in replies]
+    with running(Runner(log, views, small(views)), log) as runner:
+        runner.wait_for(log.append(conveyed(B, 1, ask()), conveyed(A, 3 * CHUNK + 1, *times)), 20)
+    external = Queries(views).consciousness_metrics(A).response_time.external
+    assert (external.count, external.max, external.unknown) == (4, 1000.0, 0)
+
+
+def test_file_that_is_no_database_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, but long enough to be looked at as if it were one" * 20)
+    with pytest.raises(ViewsFileError, match=r"notes\.txt is not a SQLite database"):
+        Views(path)
+    assert path.read_text().startswith("not a database")
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("CREATE TABLE theirs (x)", "belongs to another program"),
+        ("PRAGMA user_version = 99", "has layout 99"),
+    ],
+)
+def test_file_of_another_program_or_layout_is_refused_by_name(tmp_path: Path, statement: str, reason: str) -> None:
+    path = tmp_path / "views.db"
+    if "PRAGMA" in statement:
+        Views(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute(statement)
+    connection.close()
+    with pytest.raises(ViewsFileError, match=f"views.db {reason}"):
+        Views(path)
+
+
+def test_one_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    opened_views: Queue[Views] = Queue()
+    threads = [Thread(target=lambda: opened_views.put(Views(tmp_path / "views.db"))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert opened_views.qsize() == 6
+    while not opened_views.empty():
+        opened_views.get().close()
