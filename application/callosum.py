@@ -151,6 +151,8 @@ class CorpusCallosum:
     async def send_many(self, dialogue: UUID, messages: Sequence[Message]) -> list[Receipt]:
         """Say 1 to 1000 messages of at most 8 MiB together: all are stored, in order, or none is.
 
+        Calls that wait for each other are stored in their order. The payloads must not change before it returns.
+
         Raises:
             EmptyBatchError, BatchTooLargeError: and all that `send` raises, for the first message at fault.
         """

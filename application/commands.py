@@ -57,6 +57,8 @@ class Draft:
 
     def convey(self, messages: Sequence[Message], keys: dict[str, tuple[int, bytes]]) -> int:
         """Take messages; the first one's sequence. `keys`: key -> (index in messages, content digest)."""
+        if not messages:
+            return 0
         if not self._keys.keys().isdisjoint(keys):
             raise RepeatedKeyError
         self.dialogue.check(messages, waiting=len(self._waiting))
@@ -129,6 +131,10 @@ class Command(Protocol[Answer_co]):
         """Add to the draft, or raise and leave it as it was."""
         ...
 
+    def unknown_keys(self) -> Sequence[str]:
+        """Its idempotency keys that the store may have seen, as far as is known."""
+        ...
+
     def repeated(self, duplicate: Duplicate) -> None:
         """The store has one of its keys: keep the first receipt, or raise when the content is another."""
         ...
@@ -158,6 +164,9 @@ class Open:
             raise DialogueExistsError(self.dialogue)
         draft.open(self._create(now))
 
+    def unknown_keys(self) -> Sequence[str]:
+        return ()
+
     def repeated(self, duplicate: Duplicate) -> None:
         raise AssertionError(f"opening a dialogue brings no key, yet {duplicate.key!r} was refused")
 
@@ -177,6 +186,9 @@ class Close:
     def decide(self, draft: Draft, now: datetime) -> None:
         draft.close(self._reason, now)
 
+    def unknown_keys(self) -> Sequence[str]:
+        return ()
+
     def repeated(self, duplicate: Duplicate) -> None:
         raise AssertionError(f"closing a dialogue brings no key, yet {duplicate.key!r} was refused")
 
@@ -188,28 +200,22 @@ class Convey:
     """Say messages. The outcome: a receipt for each, in order."""
 
     def __init__(self, dialogue: UUID, messages: Sequence[Message], size: int) -> None:
-        """Raises IdempotencyConflictError when two of the messages differ under one key."""
         self.dialogue = dialogue
         self.size = size
         self._messages = messages
+        self._keyed = any(message.idempotency_key is not None for message in messages)
         self._digests: dict[str, bytes] = {}
-        for message in messages:
-            if message.idempotency_key is not None:
-                self._note_key(message.idempotency_key, message)
         self._known: dict[str, Receipt] = {}
         self._fresh: Sequence[Message] = messages
         self._first = 0
 
-    def _note_key(self, key: str, message: Message) -> None:
-        digest = content_digest(message)
-        if self._digests.setdefault(key, digest) != digest:
-            raise IdempotencyConflictError(self.dialogue, key, None)
-
     def decide(self, draft: Draft, now: datetime) -> None:
         del now
-        if not self._digests:
+        if not self._keyed:
             self._first = draft.convey(self._messages, {})
             return
+        # In the writer's thread, because digests of a large batch would hold up the event loop.
+        self._note_keys()
         fresh: list[Message] = []
         keys: dict[str, tuple[int, bytes]] = {}
         for message in self._messages:
@@ -222,6 +228,20 @@ class Convey:
         self._first = draft.convey(fresh, keys)
         self._fresh = fresh
 
+    def _note_keys(self) -> None:
+        """Raises IdempotencyConflictError when two of the messages differ under one key."""
+        if self._digests:
+            return
+        digests: dict[str, bytes] = {}
+        for message in self._messages:
+            key = message.idempotency_key
+            if key is not None and digests.setdefault(key, digest := content_digest(message)) != digest:
+                raise IdempotencyConflictError(self.dialogue, key, None)
+        self._digests = digests
+
+    def unknown_keys(self) -> Sequence[str]:
+        return [key for key in self._digests if key not in self._known]
+
     def repeated(self, duplicate: Duplicate) -> None:
         if duplicate.key not in self._digests:
             return
@@ -231,7 +251,7 @@ class Convey:
 
     def outcome(self, places: Places) -> list[Receipt]:
         fresh = places.receipts(self.dialogue, self._first, len(self._fresh))
-        if not self._digests:
+        if not self._keyed:
             return fresh
         return self._with_keys(fresh)
 

@@ -92,8 +92,26 @@ def _decide(log: DialogueLog, left: dict[int, Command[Any]], drafts: dict[UUID, 
             # What this process knows may be old: a reply to another process's message is no mistake.
             if log.catch_up(command.dialogue):
                 raise _StaleError from None
-            refused.errors[number] = error
+            if refusal := _refusal(log, command, error):
+                refused.errors[number] = refusal
+            else:
+                refused.deferred.add(number)
     return refused
+
+
+def _refusal(log: DialogueLog, command: Command[Any], error: Exception) -> Exception | None:
+    """The error to answer with; None when the command says again what is recorded, and is to be decided anew.
+
+    A message whose key is recorded gets its first receipt even where it would be refused today.
+    """
+    keys = command.unknown_keys()
+    recorded = log.recorder.select_keys(command.dialogue, keys) if keys else ()
+    try:
+        for duplicate in recorded:
+            command.repeated(duplicate)
+    except CallosumError as conflict:
+        return conflict
+    return None if recorded else error
 
 
 def _append(log: DialogueLog, drafts: dict[UUID, Draft], now: datetime) -> dict[UUID, Places]:

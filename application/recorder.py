@@ -130,6 +130,10 @@ class LogRecorder(ApplicationRecorder):
         """An aggregate's entries of versions after + 1 and on, at most `limit`, in order."""
 
     @abstractmethod
+    def select_keys(self, originator_id: UUID, keys: Sequence[str]) -> Sequence[Duplicate]:
+        """Those of the keys that the aggregate's messages have brought, with their places."""
+
+    @abstractmethod
     def position_at(self, time: int) -> int:
         """The last position whose `at` is not later than `time` (milliseconds since 1970); 0 when none is."""
 

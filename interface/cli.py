@@ -90,6 +90,8 @@ def metrics(dialogue: MaybeDialogue = None, kind: OfKind = None, url: Url = None
     from interface.measures import show_metrics
     from interface.session import run
 
+    if dialogue is not None and kind is not None:
+        raise typer.BadParameter("is for all dialogues, not for one.", param_hint="--kind")
     run(show_metrics(dialogue, kind, json=json), url)
 
 

@@ -8,7 +8,7 @@ from application.importing import ImportReport
 from domain.dialogue import Kind
 from interface.encoding import as_json, plain
 from interface.render import metrics_summary
-from interface.session import Command, console, errors, print_table, progress
+from interface.session import Command, console, errors, fail, print_table, progress
 from interface.text import one_line
 
 __all__ = ["import_files"]
@@ -16,6 +16,8 @@ __all__ = ["import_files"]
 
 def import_files(paths: Sequence[Path], *, json: bool) -> Command:
     """Record transcripts; the status is 1 when a line was broken."""
+    for path in paths:
+        _check_readable(path)
 
     async def command(callosum: CorpusCallosum) -> int:
         with progress() as bar:
@@ -31,6 +33,14 @@ def import_files(paths: Sequence[Path], *, json: bool) -> Command:
         return 1 if report.broken else 0
 
     return command
+
+
+def _check_readable(path: Path) -> None:
+    """Before a log is made for it, or other files are imported."""
+    if not path.exists():
+        fail(f"{path}: No such file.")
+    if path.is_dir():
+        fail(f"{path} is a directory.")
 
 
 def _counts(report: ImportReport) -> str:

@@ -1,4 +1,4 @@
-"""The command line as a real process."""
+"""The command line as a real process, or within this one where a process of its own would show nothing more."""
 
 import json
 import os
@@ -7,6 +7,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from typer.testing import CliRunner
+
+from interface.cli import app
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,3 +53,9 @@ def callosum(*arguments: str | Path, directory: Path, **settings: str) -> Ended:
     with start(*arguments, directory=directory, **settings) as process:
         out, err = process.communicate(timeout=60)
     return Ended(process.returncode, out, err)
+
+
+def asked(*arguments: str, **settings: str) -> Ended:
+    """The same within this process and directory; quicker, and it must not need a terminal."""
+    result = CliRunner().invoke(app, arguments, prog_name="callosum", env=settings)
+    return Ended(result.exit_code, result.stdout, result.stderr)

@@ -11,31 +11,45 @@ from uuid import UUID
 import pytest
 
 from corpus_callosum import CorpusCallosum, Priority, Tract
-from tests.terminal import Ended, callosum, start
+from tests.terminal import asked, callosum, start
 
 HOSTILE = "\x1b]0;owned\x07 \x9b2J [bold]not bold[/bold] [/] :smile:"
 HARMFUL = {chr(code) for code in (*range(9), *range(11, 32), *range(127, 160))}
 
 
 async def _write(url: str) -> UUID:
+    """Six events: a hostile dialogue of two messages, and an idle one."""
+    inward, outward = (Tract.EXTERNAL, Tract.INTERNAL), (Tract.INTERNAL, Tract.EXTERNAL)
     async with CorpusCallosum.open(url) as service:
         dialogue = await service.open_dialogue(f"mend {HOSTILE}", attributes={"team": "red"})
-        planner, tester = {"sender": "planner"}, {"sender": "t\x1bester"}
-        ask, answer = (Tract.INTERNAL, Tract.EXTERNAL), (Tract.EXTERNAL, Tract.INTERNAL)
-        await service.send(dialogue, source=ask[0], target=ask[1], payload=f"first\n{HOSTILE}", **planner)
-        await service.send(
-            dialogue,
-            source=answer[0],
-            target=answer[1],
-            payload={"log": b"\x00\xff", "text": "x" * 5000},
-            in_reply_to=1,
-            priority=Priority.URGENT,
-            **tester,
+        await _say(service, dialogue, outward, "planner", f"first\n{HOSTILE}")
+        await _say(
+            service, dialogue, inward, "t\x1bester", {"log": b"\x00\xff", "text": "x" * 5000}, in_reply_to=1
         )
         await service.close_dialogue(dialogue, "mended")
         other = await service.open_dialogue("idle")
-        await service.send(other, source=Tract.INTERNAL, target=Tract.EXTERNAL, sender="planner", payload="hello?")
+        await _say(service, other, outward, "planner", "hello?")
     return dialogue
+
+
+async def _say(
+    service: CorpusCallosum,
+    dialogue: UUID,
+    way: tuple[Tract, Tract],
+    sender: str,
+    payload: object,
+    in_reply_to: int | None = None,
+) -> None:
+    priority = Priority.URGENT if in_reply_to else Priority.NORMAL
+    await service.send(
+        dialogue,
+        source=way[0],
+        target=way[1],
+        sender=sender,
+        payload=payload,
+        in_reply_to=in_reply_to,
+        priority=priority,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +58,14 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def dialogue(directory: Path) -> UUID:
+def url(directory: Path) -> str:
+    return f"sqlite:///{directory}/callosum.db"
+
+
+@pytest.fixture(scope="module")
+def dialogue(url: str) -> UUID:
     """A small log, callosum.db, in which a hostile dialogue of two messages is; and an idle one."""
-    return asyncio.run(_write(f"sqlite:///{directory}/callosum.db"))
+    return asyncio.run(_write(url))
 
 
 class TestTranscript:
@@ -63,8 +82,8 @@ class TestTranscript:
         assert rest[3].endswith("…")
         assert HARMFUL.isdisjoint(ended.out)
 
-    def test_full_cuts_nothing(self, directory: Path, dialogue: UUID) -> None:
-        assert "x" * 5000 in callosum("transcript", str(dialogue), "--full", directory=directory).out
+    def test_full_cuts_nothing(self, url: str, dialogue: UUID) -> None:
+        assert "x" * 5000 in asked("transcript", str(dialogue), "--full", "--url", url).out
 
     def test_json_lines_hold_every_field(self, directory: Path, dialogue: UUID) -> None:
         ended = callosum("transcript", str(dialogue), "--json", directory=directory)
@@ -132,14 +151,16 @@ class TestFollow:
 
 
 class TestVerify:
-    def test_a_good_log_is_as_written(self, directory: Path, dialogue: UUID) -> None:
+    def test_a_good_log_is_as_written(self, directory: Path, url: str, dialogue: UUID) -> None:
         ended = callosum("verify", directory=directory)
         assert ended.status == 0
         assert ended.out.startswith("6 events, 3 messages in 2 dialogues: as written; chain ")
-        found = callosum("verify", "--json", directory=directory).json()
+        found = asked("verify", "--json", "--url", url).json()
         assert (found["events"], found["messages"], found["dialogues"], found["problem"]) == (6, 3, 2, None)
 
-    def test_a_changed_entry_is_named_and_the_status_is_1(self, directory: Path, dialogue: UUID, tmp_path: Path) -> None:
+    def test_a_changed_entry_is_named_and_the_status_is_1(
+        self, directory: Path, dialogue: UUID, tmp_path: Path
+    ) -> None:
         copied = tmp_path / "changed.db"
         with (
             closing(sqlite3.connect(directory / "callosum.db")) as source,
@@ -148,39 +169,49 @@ class TestVerify:
             source.backup(target)
             target.execute("UPDATE stored_events SET at = at + 1 WHERE position = 3")
             target.commit()
-        url = f"sqlite:///{copied}"
-        ended = callosum("verify", "--url", url, directory=tmp_path)
+        ended = callosum("verify", "--url", f"sqlite:///{copied}", directory=tmp_path)
         assert ended.status == 1
         assert ended.out.startswith("Position 3: does not match the chain")
         assert "Before it: 2 events, 1 messages in 1 dialogues: as written." in ended.out
         assert not copied.with_suffix(".views.db").exists(), "it needs no read model and makes none"
-        assert callosum("verify", "--url", url, "--json", directory=tmp_path).json()["problem"]["position"] == 3
+        assert asked("verify", "--url", f"sqlite:///{copied}", "--json").json()["problem"]["position"] == 3
 
 
 class TestErrors:
-    @pytest.mark.parametrize("command", [["metrics"], ["transcript", "0" * 32], ["follow"], ["verify"]])
-    def test_reading_makes_no_log(self, tmp_path: Path, command: list[str]) -> None:
-        ended = callosum(*command, directory=tmp_path)
-        assert ended.status == 2
-        assert ended.err == (
-            "callosum: No log at callosum.db; import or send something first, or name another with --url.\n"
-        )
+    def test_reading_makes_no_log(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        for command in (
+            ["metrics"],
+            ["transcript", "0" * 32],
+            ["follow"],
+            ["verify"],
+            ["findings"],
+            ["dialogues"],
+        ):
+            ended = asked(*command, "--url", "sqlite:///none.db")
+            assert (ended.status, ended.out) == (2, "")
+            assert ended.err == (
+                "callosum: No log at none.db; import or send something first, or name another with --url.\n"
+            )
         assert list(tmp_path.iterdir()) == []
 
-    def test_each_is_one_sentence_without_a_traceback(self, directory: Path, dialogue: UUID, tmp_path: Path) -> None:
+    def test_each_is_one_sentence(self, url: str, dialogue: UUID, tmp_path: Path) -> None:
         (tmp_path / "text.db").write_text("not a database, but more than a few bytes of text")
         for arguments, settings, sentence in (
-            (("transcript", "0" * 32), {}, f"Dialogue {UUID(int=0)} does not exist."),
+            (("transcript", "0" * 32, "--url", url), {}, f"Dialogue {UUID(int=0)} does not exist."),
+            (("metrics", "0" * 32, "--url", url), {}, f"Dialogue {UUID(int=0)} does not exist."),
             (("verify", "--url", "mysql://x"), {}, "The store's URL 'mysql://x' has an unknown scheme"),
             (("verify", "--url", f"sqlite:///{tmp_path}/text.db"), {}, "file is not a database."),
-            (("verify",), {"CALLOSUM_CACHED_DIALOGUES": "0"}, "The setting cached_dialogues is refused: "),
-            (("follow", "--after", "99"), {}, "The position to follow from is 99, which the log has not reached."),
-            (("import", "a\x1b.jsonl"), {}, r"a\x1b.jsonl: No such file or directory."),
+            (("verify",), {"CALLOSUM_URL": url, "CALLOSUM_CACHED_DIALOGUES": "0"}, "setting cached_dialogues is"),
+            (("metrics",), {"CALLOSUM_URL": url, "CALLOSUM_VIEWS": "sqlite:////no/views.db"}, "read models"),
+            (("follow", "--after", "99"), {"CALLOSUM_URL": url}, "is 99, which the log has not reached."),
         ):
-            ended = callosum(*arguments, directory=directory, **settings)
+            ended = asked(*arguments, **settings)
             assert (ended.status, ended.out) == (2, ""), arguments
             assert ended.err.startswith("callosum: ")
-            assert sentence in ended.err
             assert ended.err.count("\n") == 1
+            assert sentence in ended.err
 
-
+    def test_the_environment_names_the_log(self, url: str, dialogue: UUID, tmp_path: Path) -> None:
+        ended = callosum("verify", directory=tmp_path, CALLOSUM_URL=url)
+        assert (ended.status, ended.err) == (0, "")

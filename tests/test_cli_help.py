@@ -1,28 +1,29 @@
 """Every command and every option says what it is for."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from interface.cli import app
+from interface.options import Sort
+from projections.queries import DialogueSort
+from tests.terminal import asked
 
 GROUP: Any = typer.main.get_command(app)
 COMMANDS = {"import", "metrics", "dialogues", "findings", "transcript", "follow", "verify", "demo"}
 
 
-def asked(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, arguments, prog_name="callosum")
-    return result.exit_code, result.output
+def test_what_can_be_sorted_by_is_what_the_read_side_knows() -> None:
+    assert [field.value for field in Sort] == [field.value for field in DialogueSort]
 
 
-def parameters() -> Iterator[Any]:
-    for name, command in GROUP.commands.items():
-        for parameter in command.params:
-            yield pytest.param(parameter, id=f"{name} {parameter.name}")
+PARAMETERS = [
+    pytest.param(parameter, id=f"{name} {parameter.name}")
+    for name, command in GROUP.commands.items()
+    for parameter in command.params
+]
 
 
 def test_there_are_these_commands() -> None:
@@ -35,7 +36,7 @@ def test_a_command_says_what_it_does(command: str) -> None:
     assert re.fullmatch(r"[A-Z].{20,}\.", first, re.DOTALL)
 
 
-@pytest.mark.parametrize("parameter", parameters())
+@pytest.mark.parametrize("parameter", PARAMETERS)
 def test_a_parameter_says_what_it_is(parameter: Any) -> None:
     assert re.fullmatch(r"[A-Z].{10,}\.", parameter.help)
 
@@ -46,15 +47,16 @@ def test_the_log_can_be_named_to_every_command_on_one(command: str) -> None:
 
 
 def test_alone_it_shows_its_help() -> None:
-    _, output = asked()
+    shown = asked()
+    output = shown.out + shown.err
     assert "Usage: callosum" in output
     assert all(command in output for command in COMMANDS)
 
 
 def test_it_tells_its_version() -> None:
-    status, output = asked("--version")
-    assert status == 0
-    assert output.startswith("callosum")
+    told = asked("--version")
+    assert told.status == 0
+    assert told.out.startswith("callosum")
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,8 @@ def test_it_tells_its_version() -> None:
         (["dialogues", "--sort", "length"], "length"),
         (["dialogues", "--where", "reward"], "NAME=VALUE"),
         (["dialogues", "--limit", "0"], "limit"),
+        (["dialogues", "--by", "team", "--status", "open"], "--by"),
+        (["metrics", "3f2a", "--kind", "live"], "--kind"),
         (["follow", "--after", "-1"], "after"),
         (["transcript"], "DIALOGUE"),
         (["import"], "FILE"),
@@ -72,6 +76,6 @@ def test_it_tells_its_version() -> None:
     ],
 )
 def test_a_wrong_argument_is_named(arguments: list[str], says: str) -> None:
-    status, output = asked(*arguments)
-    assert status == 2
-    assert says in output
+    refused = asked(*arguments)
+    assert (refused.status, refused.out) == (2, "")
+    assert says in refused.err

@@ -37,14 +37,18 @@ UNHURRIED = 0.005
 """A pace at which the demo comes to the kill long before the dialogue is over, however busy the machine is."""
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    root = tmp_path / "tree"
+def planted(directory: Path) -> Path:
+    root = directory / "tree"
     for name, text in TREE.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return root
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return planted(tmp_path)
 
 
 def paper() -> Console:
@@ -56,30 +60,48 @@ def written(console: Console) -> str:
     return console.file.getvalue()
 
 
-async def test_the_demo_kills_its_bridge_once_and_loses_and_repeats_nothing(tree: Path, lasting_url: str) -> None:
-    console = paper()
-    result = await run_demo(tree, lasting_url, console=console, pace=UNHURRIED)
+Played = tuple[DemoResult, str]
 
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """One demo, and what it wrote."""
+    directory = tmp_path_factory.mktemp("played")
+    console = paper()
+    root, url = planted(directory), f"sqlite:///{directory}/callosum.db"
+    return asyncio.run(run_demo(root, url, console=console, pace=UNHURRIED)), written(console)
+
+
+def test_the_demo_loses_and_repeats_nothing(played: Played) -> None:
+    result, text = played
     assert result.exit_status == 0
     assert result.evidence is not None
     assert result.evidence.audit.acknowledged >= len(result.evidence.transcript) - 4, "each agent is in one send"
+    assert "0 lost, 0 repeated; chain verified." in text
+
+
+def test_the_demo_kills_its_bridge_once_and_shows_it(played: Played) -> None:
+    result, text = played
     [kill] = result.kills
+    assert result.evidence is not None
     assert 0 < kill.after < len(result.evidence.transcript)
-    assert "0 lost, 0 repeated; chain verified." in written(console)
-    assert f"Process {kill.pid} was killed (SIGKILL) after message {kill.after}" in written(console)
-    assert f"▲ {kill.after}: process {kill.pid} killed" in written(console)
-    assert "\x1b" not in written(console), "what is no terminal gets no control codes"
+    assert f"Process {kill.pid} was killed (SIGKILL) after message {kill.after}" in text
+    assert f"▲ {kill.after}: process {kill.pid} killed" in text
 
 
-async def test_the_demo_reports_what_is_in_the_directory(tree: Path, lasting_url: str) -> None:
-    console = paper()
-    result = await run_demo(tree, lasting_url, console=console, pace=0)
-
+def test_the_demo_reports_what_is_in_the_directory(played: Played) -> None:
+    result, text = played
     report = report_of(result)
     assert (report.directories, report.files, report.counted, report.lines) == (5, 20, 20, 40)
     assert ("TODO", 20, 20) in report.found
     assert ("Thing1", 7, 7) in report.found
-    assert "TODO: 20 matches in 20 files" in written(console)
+    assert "TODO: 20 matches in 20 files" in text
+
+
+def test_what_is_no_terminal_gets_no_control_codes(played: Played) -> None:
+    _, text = played
+    assert "\x1b" not in text
+    assert "\r" not in text
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -217,6 +217,18 @@ class TestIdempotency:
         assert receipts[1] == first[1]
         assert await said(callosum, dialogue) == [0, 1, 2, 9, 10]
 
+    async def test_the_first_receipt_comes_again_from_a_closed_dialogue(self, callosum: CorpusCallosum) -> None:
+        dialogue = await callosum.open_dialogue("keys")
+        first = await callosum.send(dialogue, **USUAL, payload=1, idempotency_key="k")
+        await callosum.close_dialogue(dialogue, "done")
+        assert await callosum.send(dialogue, **USUAL, payload=1, idempotency_key="k") == first
+        with pytest.raises(IdempotencyConflictError):
+            await callosum.send(dialogue, **USUAL, payload=2, idempotency_key="k")
+        with pytest.raises(DialogueClosedError):
+            await callosum.send_many(dialogue, [message(1, key="other")])
+        with pytest.raises(DialogueClosedError):
+            await callosum.send_many(dialogue, [message(2), message(3, key="third")])
+
     async def test_the_first_receipt_comes_again_after_a_restart(self, lasting_url: str) -> None:
         async with CorpusCallosum.open(lasting_url) as callosum:
             dialogue = await callosum.open_dialogue("keys")
@@ -237,9 +249,10 @@ class TestCancellingAndClosing:
                 await asyncio.sleep(0)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        payloads = await said(callosum, dialogue)
+        last = await callosum.send(dialogue, **USUAL, payload="last")  # behind whatever was on its way
+        *payloads, end = await said(callosum, dialogue)
         assert all(payloads.count(number) in {0, 2} for number in range(30))
-        assert (await callosum.send(dialogue, **USUAL)).sequence == len(payloads) + 1
+        assert (end, last.sequence) == ("last", len(payloads) + 1)
 
     async def test_a_command_cancelled_while_it_waits_is_dropped(self, callosum: CorpusCallosum) -> None:
         dialogue = await callosum.open_dialogue("cancel")

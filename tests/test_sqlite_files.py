@@ -153,9 +153,21 @@ with log_at(sys.argv[1]) as log:
 """
 
 
-def test_a_commit_that_fails_leaves_nothing_behind_and_the_next_one_succeeds(path: Path) -> None:
+def test_a_commit_that_cannot_be_written_leaves_nothing_behind(path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", FULL_DISK, path], capture_output=True, text=True, check=True)
     assert ended.stdout.splitlines() == [f"SQLite database {str(path)!r}: disk I/O error", "1 [2]"]
+
+
+def test_a_commit_that_finds_the_file_busy_leaves_the_connection_usable(path: Path) -> None:
+    with log_at(path, SQLITE_LOCK_TIMEOUT="0") as log, closing(sqlite3.connect(path)) as reader:
+        with log.datastore.get_connection(commit=False) as connection:
+            connection.cursor().execute("PRAGMA journal_mode=DELETE")  # in which readers block a commit
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM meta").fetchall()
+        with pytest.raises(OperationalError, match="database is locked"):
+            log.insert_events(events(A, 1))
+        reader.rollback()
+        assert log.insert_events(events(A, 1)) == [1]
 
 
 def test_a_lock_that_is_not_released_in_time_is_an_operational_error(path: Path) -> None:
@@ -243,3 +255,19 @@ def test_positions_outlive_a_vacuum(path: Path) -> None:
     run(path, "VACUUM")
     with log_at(path) as log:
         assert [entry.id for entry in log.select_entries(after=0, limit=9)] == [1, 3]
+        assert log.max_notification_id() == 3
+
+
+class AppendedBetween(SQLiteLogRecorder):
+    """Another append gets in right after the head was read."""
+
+    def head(self) -> int:
+        head = super().head()
+        if head < 4:
+            self.insert_events(events(A, head + 1))
+        return head
+
+
+def test_a_subscription_repeats_nothing_that_is_appended_while_it_reads(path: Path) -> None:
+    with log_at(path) as log, AppendedBetween(log.datastore).subscribe() as subscription:
+        assert [next(subscription).id for _ in range(4)] == [1, 2, 3, 4]

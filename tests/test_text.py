@@ -35,7 +35,14 @@ class TestText:
 
     @pytest.mark.parametrize(
         ("milliseconds", "read"),
-        [(None, "unknown"), (0.0, "0 ms"), (1.234, "1.23 ms"), (999.0, "999 ms"), (1500.0, "1.5 s"), (7.2e6, "2 h")],
+        [
+            (None, "unknown"),
+            (0.0, "0 ms"),
+            (1.234, "1.23 ms"),
+            (999.0, "999 ms"),
+            (1500.0, "1.5 s"),
+            (7.2e6, "2 h"),
+        ],
     )
     def test_durations_have_a_unit_that_fits(self, milliseconds: float | None, read: str) -> None:
         assert duration(milliseconds) == read

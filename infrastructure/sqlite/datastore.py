@@ -46,7 +46,7 @@ class Connection(library.SQLiteConnection):
         try:
             super().commit()
         except sqlite3.Error:
-            self.rollback()  # a COMMIT that fails (full disk) leaves the transaction open
+            self.rollback()  # a COMMIT that finds the file busy leaves the transaction open
             raise
 
 

@@ -166,13 +166,19 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
         return list(conflicts)
 
     def _duplicates(self, keyed: Sequence[KeyedMessage]) -> list[Duplicate]:
-        duplicates = []
+        keys: dict[UUID, list[str]] = {}
+        for k in keyed:
+            keys.setdefault(k.originator_id, []).append(k.key)
+        return [found for originator_id, some in keys.items() for found in self.select_keys(originator_id, some)]
+
+    def select_keys(self, originator_id: UUID, keys: Sequence[str]) -> Sequence[Duplicate]:
+        found = []
         with self.datastore.transaction(commit=False) as c:
-            for k in keyed:
-                c.execute(_KEY, (_stored(k.originator_id), k.key))
+            for key in keys:
+                c.execute(_KEY, (_stored(originator_id), key))
                 if first := c.fetchone():
-                    duplicates.append(Duplicate(k.originator_id, k.key, *first))
-        return duplicates
+                    found.append(Duplicate(originator_id, key, *first))
+        return found
 
     def select_notifications(
         self,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Growth", "SQLiteSubscription"]
 
-LOOK_EVERY: Final = 0.4
+LOOK_EVERY: Final = 0.04
 """Seconds between looks for other processes' appends; SQLite tells nobody of them, and 50 ms are promised."""
 
 _BATCH: Final = 500

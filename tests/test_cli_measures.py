@@ -1,0 +1,251 @@
+"""Import, metrics, dialogues and findings as a person or a script asks for them."""
+
+import asyncio
+import json
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corpus_callosum import CorpusCallosum, Tract
+from tests.terminal import ROOT, Ended, asked, callosum
+
+AIRLINE = ROOT.parent / "shared" / "data" / "airline-dialogues.jsonl"
+ECHO = [{"role": "user", "content": "Cancel it."}, {"role": "assistant", "content": "Which one?"}] * 3
+
+
+def run(number: int) -> dict[str, Any]:
+    messages = [{"role": "user", "content": f"Book flight {number}."}, {"role": "assistant", "content": "Done."}]
+    return {"run": number, "reward": number % 2, "tag": "[red]", "messages": messages}
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `runs.jsonl` is: 18 runs, one of them an echo loop, and 2 broken lines."""
+    directory = tmp_path_factory.mktemp("runs")
+    lines = [json.dumps(run(number)) for number in range(17)]
+    lines[4:4] = ["{not json", json.dumps({"reward": 1, "messages": ECHO}), '{"x\\u001b": 1}']
+    (directory / "runs.jsonl").write_text("\n".join(lines))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def url(directory: Path) -> str:
+    return f"sqlite:///{directory}/callosum.db"
+
+
+@pytest.fixture(scope="module")
+def imported(directory: Path) -> Ended:
+    return callosum("import", "runs.jsonl", directory=directory)
+
+
+@pytest.fixture(scope="module")
+def listed(url: str, imported: Ended) -> list[dict[str, Any]]:
+    answer: dict[str, Any] = asked("dialogues", "--json", "--sort", "findings", "--url", url).json()
+    assert answer["total"] == 18
+    return answer["dialogues"]  # type: ignore[no-any-return]  # JSON
+
+
+class TestImport:
+    def test_it_says_what_was_recorded_and_how_that_went(self, imported: Ended) -> None:
+        assert imported.status == 1
+        first, *table = imported.out.splitlines()
+        assert first == "18 dialogues with 40 messages recorded, 0 present already, 2 broken lines."
+        assert "balance, 0 to 1              1.000" in imported.out
+        assert "coordination, σ from chance  +" in imported.out
+        assert "emergence, 0 to 1            not assessable: 40 of 101 messages" in imported.out
+        assert "findings                     2" in imported.out
+        assert "also reflect how the dialogues are interleaved" in table[-1]
+
+    def test_broken_lines_go_to_standard_error_with_their_place(self, imported: Ended) -> None:
+        first, second = imported.err.splitlines()
+        assert first.startswith("runs.jsonl:5: ")
+        assert second.startswith("runs.jsonl:7: ")
+        assert "\x1b" not in imported.err
+
+    def test_again_it_changes_nothing(
+        self, directory: Path, url: str, imported: Ended, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(directory)
+        again = asked("import", "runs.jsonl", "--json", "--url", url)
+        assert again.status == 1
+        report = again.json()
+        assert (report["dialogues"], report["messages"], report["present"]) == (0, 0, 18)
+        assert [(line["file"], line["line"]) for line in report["broken"]] == [
+            ("runs.jsonl", 5),
+            ("runs.jsonl", 7),
+        ]
+        assert report["metrics"]["total_messages"] == 40
+
+    def test_a_missing_file_makes_no_log(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        ended = asked("import", "a\x1b.jsonl")
+        assert (ended.status, ended.out) == (2, "")
+        assert ended.err == "callosum: a\\x1b.jsonl: No such file.\n"
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestMetrics:
+    def test_json_has_the_published_names(self, url: str, imported: Ended) -> None:
+        by_kind = asked("metrics", "--json", "--url", url).json()
+        assert set(by_kind) == {"recorded"}, "only kinds that have messages"
+        metrics = by_kind["recorded"]
+        assert metrics.keys() >= {
+            "total_messages",
+            "internal_to_external",
+            "external_to_internal",
+            "dialogue_balance_ratio",
+            "balanced_dialogue_events",
+            "emergence_score",
+            "emergence_assessable",
+            "last_emergence_at",
+            "coordination_z",
+            "response_time",
+            "episodes",
+        }
+        assert set(metrics["response_time"]["internal"]) == {
+            "count",
+            "p50",
+            "p95",
+            "p99",
+            "max",
+            "unknown",
+            "unanswered",
+        }
+
+    def test_of_a_live_dialogue(self, tmp_path: Path) -> None:
+        first = asyncio.run(_live(f"sqlite:///{tmp_path}/callosum.db"))
+        ended = callosum("metrics", first[:6].upper(), directory=tmp_path)
+        assert ended.status == 0
+        lines = [line.split() for line in ended.out.splitlines()]
+        assert ["messages", "3"] in lines
+        assert ["balance,", "0", "to", "1", "0.500"] in lines
+        assert "not assessable: 3 of 20 messages between the tracts" in ended.out
+        assert "not assessable: 3 of 101 messages" in ended.out
+        assert any(line[:2] == ["external", "1"] and line[2] != "–" for line in lines), (
+            "one answer, its time known"
+        )
+        assert ["internal", "0", "–", "–", "–", "–", "0", "1"] in lines
+        assert "interleaved" not in ended.out, "it is one dialogue"
+
+
+async def _live(url: str) -> str:
+    async with CorpusCallosum.open(url) as service:
+        dialogue = await service.open_dialogue("mend")
+        for source, target in (
+            (Tract.INTERNAL, Tract.EXTERNAL),
+            (Tract.EXTERNAL, Tract.INTERNAL),
+            (Tract.EXTERNAL, Tract.INTERNAL),
+        ):
+            await service.send(dialogue, source=source, target=target, sender="agent", payload=source.value)
+    return str(dialogue)
+
+
+class TestDialogues:
+    def test_a_table_fits_a_pipe_without_colour_and_without_cuts(self, directory: Path, imported: Ended) -> None:
+        ended = callosum("dialogues", "--sort", "findings", "--limit", "3", directory=directory)
+        assert ended.status == 0
+        assert "\x1b" not in ended.out
+        assert "…" not in ended.out
+        assert "3 of 18 shown." in ended.out
+        rows = [line.split() for line in ended.out.splitlines() if "recorded" in line]
+        assert len(rows) == 3
+        identifier, *_, balance, coordination, findings, awaiting, _date, _time = rows[0]
+        assert len(identifier) == 8
+        assert (balance, coordination, findings, awaiting) == ("1.00", "–", "2", "–")
+
+    def test_filters_all_hold(self, url: str, listed: list[dict[str, Any]]) -> None:
+        assert listed[0]["patterns"] == ["echo_loop"]
+        where = ("--where", "reward=1", "--where", "tag=[red]")
+        odd = asked("dialogues", "--json", *where, "--kind", "recorded", "--limit", "3", "--url", url).json()
+        assert (odd["total"], len(odd["dialogues"])) == (8, 3)
+        assert {dialogue["attributes"]["reward"] for dialogue in odd["dialogues"]} == {1}
+        echo = asked("dialogues", "--json", "--where", "run=null", "--pattern", "echo_loop", "--url", url)
+        assert [dialogue["dialogue"] for dialogue in echo.json()["dialogues"]] == [listed[0]["dialogue"]]
+        assert asked("dialogues", "--json", "--where", "reward=true", "--url", url).json()["total"] == 0
+
+    def test_groups_are_compared(self, url: str, imported: Ended) -> None:
+        ended = asked("dialogues", "--by", "reward", "--url", url)
+        zero, one = (line.split() for line in ended.out.splitlines() if line.startswith((" 0 ", " 1 ")))
+        assert zero[:4] == ["0", "9", "2.0", "1.000"]
+        assert zero[-1] == "0", "no echo loop"
+        assert " ".join(one).endswith("2 in 1 dialogues 2 in 1 dialogues")
+        assert "[red]" in asked("dialogues", "--by", "tag", "--url", url).out
+
+    def test_findings_are_told_with_their_reason(self, url: str, listed: list[dict[str, Any]]) -> None:
+        echo = listed[0]["dialogue"]
+        found = asked("findings", echo[:13], "--json", "--url", url).json()
+        assert [(finding["pattern"], finding["first_sequence"]) for finding in found["findings"]] == [
+            ("echo_loop", 1),
+            ("echo_loop", 2),
+        ]
+        table = asked("findings", "--pattern", "repetition", "--limit", "1", "--url", url).out
+        assert "1 of 2 shown." in table
+        assert found["findings"][0]["why"] in table
+
+
+class TestPrefixes:
+    def test_a_beginning_that_several_have_is_refused(self, url: str, listed: list[dict[str, Any]]) -> None:
+        first = _shared([dialogue["dialogue"] for dialogue in listed])
+        ended = asked("transcript", first, "--url", url)
+        assert ended.status == 2
+        assert f"dialogues' ids begin with {first}: " in ended.err
+
+    def test_a_beginning_that_none_has_is_refused(self, url: str, listed: list[dict[str, Any]]) -> None:
+        ids = {dialogue["dialogue"][:3] for dialogue in listed}
+        unused = next(beginning for number in range(4096) if (beginning := f"{number:03x}") not in ids)
+        for name, sentence in ((unused, f"No dialogue's id begins with {unused}."), ("xyz", "hexadecimal")):
+            ended = asked("metrics", name, "--url", url)
+            assert (ended.status, ended.out) == (2, "")
+            assert sentence in ended.err
+
+
+def _shared(ids: list[str]) -> str:
+    """18 ids cannot all begin with different hexadecimal digits."""
+    digits = [identifier[0] for identifier in ids]
+    return next(digit for digit in digits if digits.count(digit) > 1)
+
+
+@pytest.fixture(scope="module")
+def airline(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended, float]:
+    directory = tmp_path_factory.mktemp("airline")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ended = callosum("import", AIRLINE, directory=directory)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return directory, ended, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.skipif(not AIRLINE.exists(), reason="the recorded dialogues are not there")
+class TestAirlineDialogues:
+    def test_they_are_recorded_quickly(self, airline: tuple[Path, Ended, float]) -> None:
+        _, ended, seconds = airline
+        assert (ended.status, ended.err) == (0, "")
+        assert ended.out.startswith(
+            "100 dialogues with 2558 messages recorded, 0 present already, 0 broken lines."
+        )
+        assert seconds < 3
+
+    def test_their_metrics_are_the_published_ones(self, airline: tuple[Path, Ended, float]) -> None:
+        metrics = callosum("metrics", "--kind", "recorded", "--json", directory=airline[0]).json()
+        assert (metrics["total_messages"], metrics["internal_to_external"]) == (2558, 1229)
+        assert metrics["dialogue_balance_ratio"] == pytest.approx(0.9247554552, abs=1e-10)
+        assert metrics["balanced_dialogue_events"] == 2555
+        assert metrics["emergence_score"] == pytest.approx(0.9473288186, abs=1e-9)
+        assert metrics["coordination_z"] == pytest.approx(46.780232, abs=1e-6)
+        assert [(episode["first_message"], episode["last_message"]) for episode in metrics["episodes"]] == [
+            (100, 2558)
+        ]
+        assert metrics["findings"] == 31
+
+    def test_repetition_tells_failed_runs_from_others(self, airline: tuple[Path, Ended, float]) -> None:
+        arguments = ("--by", "reward", "--kind", "recorded", "--json")
+        failed, succeeded = callosum("dialogues", *arguments, directory=airline[0]).json()["groups"]
+        assert (failed["value"], failed["dialogues"]) == (0.0, 57)
+        assert (succeeded["value"], succeeded["dialogues"]) == (1.0, 43)
+        assert failed["mean_dialogue_balance_ratio"] > succeeded["mean_dialogue_balance_ratio"]
+        assert failed["coordination_known"] + succeeded["coordination_known"] == 64
+        for pattern, in_failed, in_succeeded, findings in (("repetition", 13, 4, 31), ("echo_loop", 6, 2, 11)):
+            assert failed["patterns"][pattern]["dialogues"] == in_failed
+            assert succeeded["patterns"][pattern]["dialogues"] == in_succeeded
+            assert failed["patterns"][pattern]["findings"] + succeeded["patterns"][pattern]["findings"] == findings
