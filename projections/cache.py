@@ -17,15 +17,8 @@ from projections.states import (
     decode_measures,
     decode_times,
 )
-from projections.views import (
-    Checkpoint,
-    CheckpointMovedError,
-    Views,
-    dialogues,
-    message_times,
-    read_checkpoint,
-    scopes,
-)
+from projections.tables import dialogues, message_times, scopes
+from projections.views import Checkpoint, CheckpointMovedError, Views, read_checkpoint
 
 __all__ = ["StateCache"]
 

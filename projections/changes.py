@@ -14,7 +14,7 @@ from domain.patterns import Finding
 from projections.cache import StateCache
 from projections.fold import Recorded
 from projections.states import DialogueState, Measures, MessageTimes, encode
-from projections.views import dialogues, episodes, findings, message_times, scopes
+from projections.tables import dialogues, episodes, findings, message_times, scopes
 
 __all__ = ["Changes"]
 

@@ -10,7 +10,8 @@ from domain.dialogue import Kind
 from domain.errors import InvalidCommandError
 from domain.patterns import PATTERNS
 from projections.answers import Group, PatternCount
-from projections.views import dialogues, findings, plain, scopes
+from projections.tables import dialogues, findings, scopes
+from projections.views import plain
 
 __all__ = ["groups", "named"]
 

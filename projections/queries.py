@@ -1,6 +1,6 @@
 """Reading the consciousness read model. Every answer is of one state of it and says up to which position."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
@@ -27,11 +27,12 @@ from projections.answers import (
 from projections.consciousness import Consciousness
 from projections.grouping import groups, named
 from projections.states import Measures, Status, decode_measures
-from projections.views import Views, dialogues, episodes, findings, plain, read_checkpoint, scopes
+from projections.tables import dialogues, episodes, findings, scopes
+from projections.views import Views, plain, read_checkpoint
 
 __all__ = ["DialogueSort", "Queries"]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # UTC; written with a Z
 
 
 class DialogueSort(StrEnum):
@@ -245,6 +246,11 @@ def _episodes(connection: Connection, scope: UUID | Kind) -> list[EpisodeSummary
 
 
 def _time(microseconds: int | None) -> str | None:
+    """None also for what a file claims to be beyond the year 9999, which RFC 3339 cannot write."""
     if microseconds is None:
         return None
-    return f"{_EPOCH + timedelta(microseconds=microseconds):%Y-%m-%dT%H:%M:%S.%fZ}"
+    try:
+        moment = _EPOCH + timedelta(microseconds=microseconds)
+    except OverflowError:
+        return None
+    return moment.isoformat(timespec="microseconds") + "Z"

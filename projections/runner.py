@@ -29,8 +29,8 @@ from projections.errors import (
     ReadModelTakenError,
 )
 from projections.fold import EventLog, Recorded
+from projections.tables import TABLES
 from projections.views import (
-    TABLES,
     Checkpoint,
     CheckpointMovedError,
     Views,

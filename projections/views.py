@@ -1,4 +1,4 @@
-"""The read models' database: its tables, its transactions, and the checkpoint that guards them.
+"""The read models' database: its transactions, and the checkpoint that guards them.
 
 It is a cache of the log: a SQLite file of its own, or in memory. Any number of processes may share a file.
 """
@@ -13,19 +13,10 @@ from uuid import uuid4
 
 import msgspec
 from sqlalchemy import (
-    JSON,
-    Column,
     Connection,
     Engine,
-    Float,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
     QueuePool,
     RowMapping,
-    Table,
-    Text,
     create_engine,
     event,
     select,
@@ -36,115 +27,20 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError
 
 from projections.errors import ViewsFileError
+from projections.tables import LAYOUT, checkpoints, metadata
 
 __all__ = [
-    "TABLES",
     "Checkpoint",
     "CheckpointMovedError",
     "Views",
     "advance_checkpoint",
-    "checkpoints",
-    "dialogues",
-    "episodes",
-    "findings",
-    "message_times",
     "plain",
     "read_checkpoint",
     "replace_checkpoint",
-    "scopes",
 ]
-
-LAYOUT: Final = 1
-"""Version of the tables; counted up when they change."""
 
 _APPLICATION_ID: Final = 0x43435657
 _LOCK_TIMEOUT: Final = 30.0
-
-_metadata = MetaData()
-
-checkpoints = Table(
-    "checkpoints",
-    _metadata,
-    Column("projection", Text, primary_key=True),
-    Column("version", Text, nullable=False),
-    Column("position", Integer, nullable=False),
-    Column("chain", LargeBinary, nullable=False),
-    Column("epoch", Text, nullable=False),
-)
-
-# Times named ..._at and last_activity are the log's, milliseconds; ..._time are the messages', microseconds.
-dialogues = Table(
-    "dialogues",
-    _metadata,
-    Column("dialogue", Text, primary_key=True),
-    Column("kind", Text, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("attributes", JSON, nullable=False),
-    Column("close_reason", Text),
-    Column("awaiting", Text),
-    Column("opened_at", Integer, nullable=False),
-    Column("last_activity", Integer, nullable=False),
-    Column("first_position", Integer, nullable=False),
-    Column("last_position", Integer, nullable=False),
-    Column("state", LargeBinary, nullable=False),
-    Index("dialogues_by_activity", "last_activity"),
-    Index("dialogues_awaiting", "awaiting", "kind"),
-)
-
-# A scope is a dialogue's id, or "live" or "recorded".
-scopes = Table(
-    "scopes",
-    _metadata,
-    Column("scope", Text, primary_key=True),
-    Column("total_messages", Integer, nullable=False),
-    Column("internal_to_external", Integer, nullable=False),
-    Column("external_to_internal", Integer, nullable=False),
-    Column("dialogue_balance_ratio", Float, nullable=False),
-    Column("emergence_score", Float, nullable=False),
-    Column("runs", Integer, nullable=False),
-    Column("coordination_z", Float),
-    Column("state", LargeBinary, nullable=False),
-)
-
-episodes = Table(
-    "episodes",
-    _metadata,
-    Column("scope", Text, primary_key=True),
-    Column("first_message", Integer, primary_key=True),
-    Column("last_message", Integer, nullable=False),
-    Column("first_position", Integer, nullable=False),
-    Column("last_position", Integer, nullable=False),
-    Column("peak_ratio", Float, nullable=False),
-    Column("start_time", Integer),
-    Column("end_time", Integer),
-)
-
-findings = Table(
-    "findings",
-    _metadata,
-    Column("dialogue", Text, primary_key=True),
-    Column("detector", Text, primary_key=True),
-    Column("first_sequence", Integer, primary_key=True),
-    Column("kind", Text, nullable=False),
-    Column("pattern", Text, nullable=False),
-    Column("last_sequence", Integer, nullable=False),
-    Column("count", Integer, nullable=False),
-    Column("why", Text, nullable=False),
-    Index("findings_by_pattern", "kind", "detector", "pattern"),
-)
-
-# Full chunks only, each written once; the last, unfinished one is in the dialogue's state.
-message_times = Table(
-    "message_times",
-    _metadata,
-    Column("dialogue", Text, primary_key=True),
-    Column("chunk", Integer, primary_key=True),
-    Column("times", LargeBinary, nullable=False),
-)
-
-TABLES: Final = (dialogues, scopes, episodes, findings, message_times)
-"""What a projection fills; emptied when it folds anew."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -221,7 +117,7 @@ class Views:
                 raise ViewsFileError(str(self.path), f"has layout {layout}; this program knows layout {LAYOUT}")
             if connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one():
                 raise ViewsFileError(str(self.path), "belongs to another program")
-            _metadata.create_all(connection)
+            metadata.create_all(connection)
             connection.exec_driver_sql(f"PRAGMA application_id = {_APPLICATION_ID}")
             connection.exec_driver_sql(f"PRAGMA user_version = {LAYOUT}")
 

@@ -14,7 +14,8 @@ from domain.message import Message, Payload
 from domain.tract import Tract
 from projections.fold import Recorded
 from projections.runner import Runner
-from projections.views import TABLES, Views, checkpoints
+from projections.tables import TABLES, checkpoints
+from projections.views import Views
 
 __all__ = ["NOON", "MemoryLog", "answer", "ask", "closed", "conveyed", "dump", "opened", "running"]
 

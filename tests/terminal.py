@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +38,10 @@ def environment(**settings: str) -> dict[str, str]:
     return {**ours, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **settings}
 
 
-def start(*arguments: str | Path, directory: Path, **settings: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def started(*arguments: str | Path, directory: Path, **settings: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that is under way; killed at the end, should it still be."""
+    with subprocess.Popen(
         [sys.executable, "-m", "interface.cli", *map(str, arguments)],
         cwd=directory,
         env=environment(**settings),
@@ -45,12 +49,17 @@ def start(*arguments: str | Path, directory: Path, **settings: str) -> subproces
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
 
 
 def callosum(*arguments: str | Path, directory: Path, **settings: str) -> Ended:
     """Run a command to its end."""
-    with start(*arguments, directory=directory, **settings) as process:
+    with started(*arguments, directory=directory, **settings) as process:
         out, err = process.communicate(timeout=60)
     return Ended(process.returncode, out, err)
 

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from corpus_callosum import CorpusCallosum, Priority, Tract
-from tests.terminal import asked, callosum, start
+from corpus_callosum import CorpusCallosum, Message, Priority, Tract
+from tests.terminal import asked, callosum, started
 
 HOSTILE = "\x1b]0;owned\x07 \x9b2J [bold]not bold[/bold] [/] :smile:"
 HARMFUL = {chr(code) for code in (*range(9), *range(11, 32), *range(127, 160))}
@@ -19,37 +19,23 @@ HARMFUL = {chr(code) for code in (*range(9), *range(11, 32), *range(127, 160))}
 
 async def _write(url: str) -> UUID:
     """Six events: a hostile dialogue of two messages, and an idle one."""
-    inward, outward = (Tract.EXTERNAL, Tract.INTERNAL), (Tract.INTERNAL, Tract.EXTERNAL)
+    question = Message(source=Tract.INTERNAL, target=Tract.EXTERNAL, sender="planner", payload=f"first\n{HOSTILE}")
+    answer = Message(
+        source=Tract.EXTERNAL,
+        target=Tract.INTERNAL,
+        sender="t\x1bester",
+        payload={"log": b"\x00\xff", "text": "x" * 5000},
+        in_reply_to=1,
+        priority=Priority.URGENT,
+    )
     async with CorpusCallosum.open(url) as service:
         dialogue = await service.open_dialogue(f"mend {HOSTILE}", attributes={"team": "red"})
-        await _say(service, dialogue, outward, "planner", f"first\n{HOSTILE}")
-        await _say(
-            service, dialogue, inward, "t\x1bester", {"log": b"\x00\xff", "text": "x" * 5000}, in_reply_to=1
-        )
+        await service.send_many(dialogue, [question])
+        await service.send_many(dialogue, [answer])
         await service.close_dialogue(dialogue, "mended")
-        other = await service.open_dialogue("idle")
-        await _say(service, other, outward, "planner", "hello?")
+        idle = await service.open_dialogue("idle")
+        await service.send(idle, source=Tract.INTERNAL, target=Tract.EXTERNAL, sender="planner", payload="hello?")
     return dialogue
-
-
-async def _say(
-    service: CorpusCallosum,
-    dialogue: UUID,
-    way: tuple[Tract, Tract],
-    sender: str,
-    payload: object,
-    in_reply_to: int | None = None,
-) -> None:
-    priority = Priority.URGENT if in_reply_to else Priority.NORMAL
-    await service.send(
-        dialogue,
-        source=way[0],
-        target=way[1],
-        sender=sender,
-        payload=payload,
-        in_reply_to=in_reply_to,
-        priority=priority,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -104,19 +90,19 @@ class TestTranscript:
         assert expected.items() <= second.items()
 
     def test_the_reader_may_stop_reading(self, directory: Path, dialogue: UUID) -> None:
-        with start("transcript", str(dialogue), "--full", directory=directory) as process:
+        with started("transcript", str(dialogue), "--full", directory=directory) as process:
             assert process.stdout is not None
             process.stdout.close()
             assert process.stderr is not None
             assert process.stderr.read() == ""
-        assert process.returncode == 141
+            assert process.wait(timeout=60) == 141
 
 
 class TestFollow:
     def test_it_shows_history_then_what_comes_until_interrupted(self, tmp_path: Path) -> None:
         url = f"sqlite:///{tmp_path}/callosum.db"
         asyncio.run(_write(url))
-        with start("follow", "--after", "4", directory=tmp_path) as process:
+        with started("follow", "--after", "4", directory=tmp_path) as process:
             assert process.stdout is not None
             history = [process.stdout.readline() for _ in range(2)]
             second = asyncio.run(_write(url))
@@ -132,7 +118,7 @@ class TestFollow:
         assert (process.returncode, errors) == (130, "")
 
     def test_json_lines_of_one_dialogue(self, directory: Path, dialogue: UUID) -> None:
-        with start("follow", "--dialogue", str(dialogue), "--json", directory=directory) as process:
+        with started("follow", "--dialogue", str(dialogue), "--json", directory=directory) as process:
             assert process.stdout is not None
             opened, first, second, closed = (json.loads(process.stdout.readline()) for _ in range(4))
             process.send_signal(signal.SIGINT)

@@ -67,6 +67,13 @@ def test_the_state_names_no_class_and_repeats_nothing_the_store_knows() -> None:
         assert b"Dialogue" not in stored.state
 
 
+def test_a_state_is_the_events_own_fields_and_nothing_else() -> None:
+    states = [msgspec.msgpack.decode(mapper().to_stored_event(happened).state) for happened in EVENTS]
+    assert states[0] == [NOON, "a subject", "live", {}]
+    assert states[1][:2] == [NOON, 1]
+    assert states[2] == [NOON, "done"]
+
+
 def test_an_unknown_topic_is_an_error_that_names_the_position() -> None:
     stored = Notification(DIALOGUE, 1, "os:system", b"", id=42)
     with pytest.raises(UnknownTopicError, match=r"position 42 .*'os:system' is not known") as caught:

@@ -30,6 +30,22 @@ async def main(url, name, dialogues):
 asyncio.run(main(sys.argv[1], sys.argv[2], [UUID(text) for text in sys.argv[3:]]))
 """
 
+SPEAKER = """
+import asyncio, json, sys
+from itertools import count
+from uuid import UUID
+from corpus_callosum import CorpusCallosum, Tract
+
+async def main(url, dialogue):
+    async with CorpusCallosum.open(url) as callosum:
+        for number in count(1):
+            receipt = await callosum.send(dialogue, source=Tract.INTERNAL, target=Tract.EXTERNAL,
+                                          sender="speaker", payload=number)
+            print(json.dumps([receipt.sequence, number]), flush=True)
+
+asyncio.run(main(sys.argv[1], UUID(sys.argv[2])))
+"""
+
 IMPORTER = """
 import asyncio, sys
 from corpus_callosum import CorpusCallosum
@@ -69,6 +85,26 @@ async def test_two_processes_in_the_same_dialogues_lose_and_repeat_nothing(lasti
     assert len(recorded) == 2 * 3 * 4 * 25
     assert sorted(recorded) == sorted((d, n) for d in dialogues for n in range(1, 201))
     assert checked.problem is None
+
+
+async def test_every_message_acknowledged_before_a_kill_is_there(lasting_url: str) -> None:
+    async with CorpusCallosum.open(lasting_url) as callosum:
+        dialogue = await callosum.open_dialogue("killed")
+    speaker = start("-c", SPEAKER, lasting_url, str(dialogue))
+    assert speaker.stdout is not None
+    before = [await asyncio.to_thread(speaker.stdout.readline) for _ in range(100)]
+    speaker.kill()
+    rest, errors = await asyncio.to_thread(speaker.communicate)
+    assert before[-1], errors
+    # The last line may be cut off; what it would have said was not acknowledged.
+    acknowledged = [
+        json.loads(line) for line in "".join([*before, rest]).splitlines(keepends=True) if line[-1] == "\n"
+    ]
+    async with CorpusCallosum.open(lasting_url) as callosum:
+        recorded = [[spoken.sequence, spoken.payload] async for spoken in callosum.transcript(dialogue)]
+        assert (await callosum.verify()).problem is None
+    assert acknowledged == recorded[: len(acknowledged)]
+    assert len(recorded) <= len(acknowledged) + 1
 
 
 def _transcripts(path: Path) -> None:

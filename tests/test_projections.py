@@ -25,7 +25,7 @@ from projections.errors import (
 from projections.queries import Queries
 from projections.runner import Runner
 from projections.states import CHUNK
-from projections.views import Views
+from projections.views import CheckpointMovedError, Views
 from tests.memory_log import NOON, MemoryLog, answer, ask, closed, conveyed, dump, opened, running
 
 A, B, C = (UUID(int=number) for number in (1, 2, 3))
@@ -127,6 +127,24 @@ def test_two_runners_on_one_file_fold_every_event_once(tmp_path: Path) -> None:
     assert dump(files[0]) == dump(files[1]) == folded(log, head)
     for views in files:
         views.close()
+
+
+def test_batch_whose_rows_cannot_be_written_leaves_the_read_model_as_it_was(views: Views) -> None:
+    log = MemoryLog()
+    rows_after(views, log, log.append(opened(A), conveyed(A, 1, ask())))
+    before = dump(views)
+    with views.writing() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER full AFTER INSERT ON dialogues BEGIN SELECT RAISE(ABORT, 'no room'); END"
+        )
+    head = log.append(conveyed(A, 2, answer()), opened(B))
+    with pytest.raises(ProjectionFailedError, match="no room"):
+        rows_after(views, log, head)
+    assert dump(views) == before
+    with views.writing() as connection:
+        connection.exec_driver_sql("DROP TRIGGER full")
+    assert rows_after(views, log, head).refolds == []
+    assert dump(views) == folded(log, head)
 
 
 def rows_after(views: Views, log: MemoryLog, head: int) -> Runner:
@@ -283,6 +301,21 @@ def test_reply_is_measured_from_a_message_of_any_age(views: Views) -> None:
         runner.wait_for(log.append(conveyed(B, 1, ask()), conveyed(A, 3 * CHUNK + 1, *times)), 20)
     external = Queries(views).consciousness_metrics(A).response_time.external
     assert (external.count, external.max, external.unknown) == (4, 1000.0, 0)
+
+
+def test_states_of_a_later_checkpoint_are_never_folded_upon(views: Views) -> None:
+    log = MemoryLog()
+    asked = [ask(number) for number in range(CHUNK + 1)]
+    rows_after(views, log, log.append(opened(A), conveyed(A, 1, *asked)))
+    slow, stored = small(views), views.checkpoint("consciousness")
+    assert stored is not None
+    slow.fold(log.read(after=2, limit=1), stored)
+    rows_after(views, log, log.append(conveyed(A, CHUNK + 2, answer(9, None, 1))))
+    with pytest.raises(CheckpointMovedError):
+        small(views).fold(log.read(after=2, limit=1), stored)
+    log.append(conveyed(A, CHUNK + 3, ask()))
+    with pytest.raises(CheckpointMovedError):
+        slow.fold(log.read(after=2, limit=1), stored)
 
 
 def test_file_that_is_no_database_is_refused_by_name(tmp_path: Path) -> None:

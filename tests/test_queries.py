@@ -79,6 +79,15 @@ def test_metrics_of_a_dialogue_and_of_all_of_its_kind(told: Told) -> None:
     assert live.position == 6
 
 
+@pytest.mark.parametrize(
+    ("sent_at", "time"),
+    [(1_700_000_000_000_000, "2023-11-14T22:13:20.000000Z"), (-1, "1969-12-31T23:59:59.999999Z"), (10**18, None)],
+)
+def test_times_are_rfc_3339_or_unknown(told: Told, sent_at: int, time: str | None) -> None:
+    queries = told(opened(A), conveyed(A, 1, ask(sent_at), answer(sent_at)))
+    assert queries.consciousness_metrics(A).last_emergence_at == time
+
+
 def test_unanswered_counts_open_dialogues_that_await_the_tract(told: Told) -> None:
     queries = told(
         opened(A),

@@ -1,8 +1,12 @@
 """Sending: what is accepted is stored as it was given, what is refused leaves nothing."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from threading import Event
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -37,6 +41,24 @@ async def said(callosum: CorpusCallosum, dialogue: Any) -> list[Any]:
 
 async def events(callosum: CorpusCallosum) -> int:
     return (await callosum.verify()).events
+
+
+@asynccontextmanager
+async def held_append(callosum: CorpusCallosum, dialogue: UUID) -> AsyncIterator[asyncio.Task[Receipt]]:
+    """A message on its way, which the writer holds as long as the body runs: its clock stands still."""
+    taken, go_on = Event(), Event()
+
+    def clock() -> datetime:
+        taken.set()
+        assert go_on.wait(5)
+        return datetime.now(UTC)
+
+    callosum._writer._clock = clock
+    append = asyncio.create_task(callosum.send(dialogue, **USUAL, payload="held"))
+    assert await asyncio.to_thread(taken.wait, 5)
+    yield append
+    go_on.set()
+    await append
 
 
 class TestSending:
@@ -260,6 +282,28 @@ class TestCancellingAndClosing:
         tasks[2].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert await said(callosum, dialogue) == [0, 1]
+
+    async def test_a_command_that_waits_behind_another_is_dropped_by_cancelling(
+        self, callosum: CorpusCallosum
+    ) -> None:
+        dialogue = await callosum.open_dialogue("cancel")
+        async with held_append(callosum, dialogue):
+            waiting = asyncio.create_task(callosum.send(dialogue, **USUAL, payload=2))
+            await asyncio.sleep(0)
+            assert not callosum._writer._queue.empty()
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        await callosum.send(dialogue, **USUAL, payload=3)
+        assert await said(callosum, dialogue) == ["held", 3]
+
+    async def test_the_event_loop_and_readers_go_on_while_an_append_takes_its_time(
+        self, callosum: CorpusCallosum
+    ) -> None:
+        dialogue = await callosum.open_dialogue("slow disk")
+        async with held_append(callosum, dialogue) as append:
+            assert await said(callosum, dialogue) == []
+            assert not append.done()
+        assert await said(callosum, dialogue) == ["held"]
 
     async def test_closing_answers_what_was_taken_and_refuses_the_rest(self, url: str) -> None:
         async with CorpusCallosum.open(url) as callosum:

@@ -1,0 +1,410 @@
+"""How each guarantee is broken on purpose: one piece of text replaced, and the tests that must then fail.
+
+docs/guarantees.md tells the promises. It names every mutation here, with the same tests; test_guarantees.py sees
+to that, and to every `old` occurring exactly once. `mutate.py` runs them.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["MUTATIONS", "Mutation"]
+
+MESSAGE: Final = "domain/message.py"
+DIALOGUE: Final = "domain/dialogue.py"
+COMMANDS: Final = "application/commands.py"
+COMMIT: Final = "application/commit.py"
+CODEC: Final = "application/codec.py"
+RECORDER: Final = "application/recorder.py"
+DATASTORE: Final = "infrastructure/sqlite/datastore.py"
+RECORDERS: Final = "infrastructure/sqlite/recorders.py"
+RUNNER: Final = "projections/runner.py"
+
+SERVICE: Final = "tests/test_service.py"
+CLOSING: Final = f"{SERVICE}::TestCancellingAndClosing"
+LOG: Final = "tests/test_sqlite_store.py::TestFileLog"
+FILES: Final = "tests/test_sqlite_files.py"
+PROJECTIONS: Final = "tests/test_projections.py"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A change of the code that breaks a guarantee.
+
+    Attributes:
+        file: from the root of the project.
+        old: text that occurs in it exactly once; `new` takes its place.
+        tests: pytest's ids. They pass without the mutation, and at least one fails with it.
+        hangs: running for longer than the time allowed counts as failing.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    hangs: bool = False
+
+
+MUTATIONS: Final = (
+    Mutation(
+        "roll-back-instead-of-commit",
+        DATASTORE,
+        "            if self.commit and exc_val is None:\n                self.connection.commit()",
+        "            if self.commit and exc_val is None:\n                self.connection.rollback()",
+        (
+            f"{CLOSING}::test_what_was_stored_is_there_after_a_restart",
+            f"{SERVICE}::TestSending::test_a_message_is_read_back_as_it_was_given",
+            "tests/test_processes.py::test_every_message_acknowledged_before_a_kill_is_there",
+        ),
+    ),
+    Mutation(
+        "synchronous-normal",
+        DATASTORE,
+        'connection.execute(f"PRAGMA synchronous={self.synchronous}")',
+        'connection.execute("PRAGMA synchronous=NORMAL")',
+        (f"{FILES}::test_every_connection_writes_ahead_and_syncs_as_set",),
+    ),
+    Mutation(
+        "let-not-a-number-pass",
+        MESSAGE,
+        "        if not math.isfinite(value):",
+        "        if math.isinf(value):",
+        ("tests/test_message.py::test_a_payload_outside_the_definition_is_refused_with_its_place",),
+    ),
+    Mutation(
+        "take-subclasses-for-their-base",
+        MESSAGE,
+        "    if kind is int:",
+        "    if isinstance(value, int):",
+        ("tests/test_message.py::test_a_payload_outside_the_definition_is_refused_with_its_place",),
+    ),
+    Mutation(
+        "store-true-as-1",
+        MESSAGE,
+        "        copies = _decoder.decode(encoded)",
+        '        copies = _decoder.decode(encoded.replace(b"\\xc3", b"\\x01"))',
+        ("tests/test_message.py::test_a_payload_comes_back_as_it_was_given",),
+    ),
+    Mutation(
+        "keep-the-callers-own-messages",
+        MESSAGE,
+        "    return copies, len(encoded)",
+        "    return list(messages), len(encoded)",
+        ("tests/test_message.py::test_the_copy_is_out_of_reach_of_later_changes",),
+    ),
+    Mutation(
+        "commit-what-was-written-before-an-error",
+        DATASTORE,
+        "            if self.commit and exc_val is None:",
+        "            if self.commit:",
+        (
+            f"{LOG}::test_a_refused_append_leaves_neither_events_nor_keys",
+            f"{LOG}::test_positions_stay_dense_after_refused_appends",
+        ),
+    ),
+    Mutation(
+        "leave-refused-messages-in-the-round",
+        COMMANDS,
+        "        self.dialogue.check(messages, waiting=len(self._waiting))\n"
+        "        first = self.dialogue.message_count + len(self._waiting) + 1\n"
+        "        self._waiting.extend(messages)\n",
+        "        first = self.dialogue.message_count + len(self._waiting) + 1\n"
+        "        self._waiting.extend(messages)\n"
+        "        self.dialogue.check(messages, waiting=len(self._waiting) - len(messages))\n",
+        (f"{SERVICE}::TestRefusal::test_one_refused_command_of_a_round_fails_alone",),
+    ),
+    Mutation(
+        "check-no-payload",
+        MESSAGE,
+        "        if type(message.payload) is not str:\n            _check(message.payload, (), 0)\n",
+        "",
+        (f"{SERVICE}::TestRefusal::test_it",),
+    ),
+    Mutation(
+        "count-events-instead-of-messages",
+        DIALOGUE,
+        "        self.message_count += len(messages)",
+        "        self.message_count += 1",
+        (
+            "tests/test_dialogue.py::TestOpen::test_more_than_1000_messages_are_several_events",
+            "tests/test_reading.py::TestTranscript::test_sequences_are_dense_over_many_events",
+        ),
+    ),
+    Mutation(
+        "take-the-last-command-first",
+        COMMIT,
+        "from queue import SimpleQueue",
+        "from queue import LifoQueue as SimpleQueue",
+        (f"{SERVICE}::TestSending::test_messages_of_one_caller_keep_their_order",),
+    ),
+    Mutation(
+        "let-a-message-reply-to-itself",
+        DIALOGUE,
+        "            if not 1 <= in_reply_to < sequence:",
+        "            if not 1 <= in_reply_to <= sequence:",
+        (
+            "tests/test_dialogue.py::TestOpen::test_a_reply_to_itself_a_later_or_no_message_is_refused",
+            "tests/test_dialogue.py::TestRecorded::test_a_reply_to_a_later_message_is_refused_in_history_too",
+        ),
+    ),
+    Mutation(
+        "speak-in-a-closed-dialogue",
+        DIALOGUE,
+        "        if self.closed:\n",
+        "        if False:\n",
+        (
+            "tests/test_dialogue.py::TestClosed::test_nothing_more_is_said",
+            f"{SERVICE}::TestSending::test_closing_and_sending_at_once_lose_nothing",
+        ),
+    ),
+    Mutation(
+        "speak-in-a-recorded-dialogue",
+        DIALOGUE,
+        "        if self.kind is Kind.RECORDED:\n",
+        "        if False:\n",
+        ("tests/test_dialogue.py::TestRecorded::test_it_takes_no_more_messages_and_is_not_closed",),
+    ),
+    Mutation(
+        "forget-the-keys",
+        RECORDERS,
+        "            c.executemany(_INSERT_KEY, keys)",
+        "            del keys",
+        (
+            f"{SERVICE}::TestIdempotency::test_the_same_key_and_content_is_the_first_receipt_again",
+            f"{SERVICE}::TestIdempotency::test_the_first_receipt_comes_again_after_a_restart",
+        ),
+    ),
+    Mutation(
+        "refuse-before-looking-for-the-key",
+        COMMIT,
+        "    keys = command.unknown_keys()",
+        "    keys: Sequence[str] = ()",
+        (f"{SERVICE}::TestIdempotency::test_the_first_receipt_comes_again_from_a_closed_dialogue",),
+    ),
+    Mutation(
+        "take-any-content-under-a-key",
+        COMMANDS,
+        "        if self._digests[duplicate.key] != duplicate.digest:",
+        "        if False:",
+        (f"{SERVICE}::TestIdempotency::test_other_content_under_the_key_is_an_error",),
+    ),
+    Mutation(
+        "take-the-time-for-content",
+        MESSAGE,
+        "msgspec.structs.replace(message, sent_at=None)",
+        "message",
+        (f"{SERVICE}::TestIdempotency::test_the_same_key_and_content_is_the_first_receipt_again",),
+    ),
+    Mutation(
+        "store-a-version-twice",
+        RECORDERS,
+        '"UNIQUE (originator_id, originator_version))"',
+        '"CHECK (position > 0))"',
+        (
+            f"{LOG}::test_a_refusal_names_every_aggregate_with_a_taken_version",
+            "tests/test_processes.py::test_two_processes_in_the_same_dialogues_lose_and_repeat_nothing",
+        ),
+    ),
+    Mutation(
+        "lock-when-the-first-row-is-written",
+        DATASTORE,
+        '"BEGIN IMMEDIATE" if self.commit else "BEGIN"',
+        '"BEGIN"',
+        (f"{LOG}::test_two_processes_make_one_log_and_append_to_it_without_loss",),
+    ),
+    Mutation(
+        "never-catch-up-with-another-process",
+        COMMIT,
+        "            if log.catch_up(command.dialogue):",
+        "            if False:",
+        ("tests/test_reading.py::test_a_reply_to_a_message_of_another_service_is_accepted",),
+    ),
+    Mutation(
+        "skip-a-position",
+        RECORDERS,
+        "enumerate(stored_events, head + 1)",
+        "enumerate(stored_events, head + 2)",
+        (f"{LOG}::test_positions_stay_dense_after_refused_appends",),
+    ),
+    Mutation(
+        "follow-the-clock-back",
+        RECORDERS,
+        "at = max(at, self.clock() // 1_000_000)",
+        "at = self.clock() // 1_000_000",
+        (f"{LOG}::test_times_never_decrease_when_the_clock_steps_back",),
+    ),
+    Mutation(
+        "begin-the-chain-anew-with-every-entry",
+        RECORDERS,
+        "next_chain(chain, stored_digest(stored), at)",
+        "next_chain(FIRST_CHAIN, stored_digest(stored), at)",
+        (f"{LOG}::test_the_chain_can_be_recomputed_from_the_stored_events",),
+    ),
+    Mutation(
+        "leave-the-state-out-of-the-digest",
+        RECORDER,
+        "        stored.state,\n    ):",
+        "    ):",
+        ("tests/test_verification.py::test_a_state_altered_by_one_bit_is_found",),
+    ),
+    Mutation(
+        "trust-the-stored-chain",
+        "application/verification.py",
+        "        if chain != entry.chain:",
+        "        if False:",
+        (
+            "tests/test_verification.py::test_a_state_altered_by_one_bit_is_found",
+            "tests/test_verification.py::test_whatever_else_was_altered_is_found",
+        ),
+    ),
+    Mutation(
+        "look-an-unknown-topic-up-by-name",
+        CODEC,
+        "            raise UnknownTopicError(stored_event)",
+        "            return super().to_domain_event(stored_event)",
+        ("tests/test_codec.py::test_an_unknown_topic_is_an_error_that_names_the_position",),
+    ),
+    Mutation(
+        "store-the-name-of-the-aggregate",
+        CODEC,
+        '_KNOWN_ELSEWHERE = {"originator_id", "originator_version", "originator_topic"}',
+        '_KNOWN_ELSEWHERE = {"originator_id", "originator_version"}',
+        (
+            "tests/test_codec.py::test_a_state_is_the_events_own_fields_and_nothing_else",
+            "tests/test_codec.py::test_an_event_comes_back_as_it_was",
+        ),
+    ),
+    Mutation(
+        "insert-a-field-in-the-middle-of-a-message",
+        MESSAGE,
+        "    payload: Payload = None\n    priority:",
+        "    channel: str | None = None\n    payload: Payload = None\n    priority:",
+        ("tests/test_codec.py::test_every_released_stored_form_loads",),
+    ),
+    Mutation(
+        "store-the-first-of-a-batch",
+        COMMANDS,
+        "            self._first = draft.convey(self._messages, {})",
+        "            self._first = draft.convey(self._messages[:1], {})",
+        (f"{CLOSING}::test_a_cancelled_command_is_stored_whole_or_not_at_all",),
+    ),
+    Mutation(
+        "run-what-was-cancelled",
+        COMMIT,
+        "            taken = [waiting for waiting in taken if not waiting.future.cancelled()]\n",
+        "",
+        (
+            f"{CLOSING}::test_a_command_that_waits_behind_another_is_dropped_by_cancelling",
+        ),
+    ),
+    Mutation(
+        "refuse-what-was-taken-when-closing",
+        COMMIT,
+        "            if taken:\n",
+        "            if taken and self._closed:\n"
+        "                self._answer(taken, [CallosumClosedError()] * len(taken))\n"
+        "            elif taken:\n",
+        (f"{CLOSING}::test_closing_answers_what_was_taken_and_refuses_the_rest",),
+    ),
+    Mutation(
+        "follow-from-one-event-too-early",
+        "application/reading.py",
+        "                after = event.position\n            if not events",
+        "                after = event.position - 1\n            if not events",
+        (
+            "tests/test_reading.py::TestFollow::test_history_comes_first_then_what_happens_live",
+            "tests/test_reading.py::TestFollow::test_history_of_many_pages_is_complete",
+        ),
+    ),
+    Mutation(
+        "resume-from-the-beginning",
+        "application/reading.py",
+        "            events = await self.call(self._log.read, after=after, limit=_PAGE)\n",
+        "            events = await self.call(self._log.read, after=0, limit=_PAGE)\n",
+        ("tests/test_reading.py::TestFollow::test_it_resumes_after_any_position",),
+    ),
+    Mutation(
+        "look-for-other-processes-ten-times-less",
+        "infrastructure/sqlite/subscription.py",
+        "LOOK_EVERY: Final = 0.0",
+        "LOOK_EVERY: Final = 0.4",
+        (f"{LOG}::test_appends_of_another_process_wake_within_60_ms",),
+    ),
+    Mutation(
+        "give-every-import-new-ids",
+        "application/transcripts.py",
+        '        return uuid5(NAMESPACE, f"{canonical}\\n{occurrence}")',
+        "        return UUID(bytes=os.urandom(16))",
+        (
+            "tests/test_processes.py::test_an_import_killed_in_the_middle_and_repeated_has_every_message_once",
+            "tests/test_transcripts.py::test_an_id_is_of_the_canonical_json_and_the_occurrence",
+        ),
+    ),
+    Mutation(
+        "stop-at-a-broken-line",
+        "application/transcripts.py",
+        "            yield self._transcript(number, line)\n",
+        "            yield (read := self._transcript(number, line))\n"
+        "            if isinstance(read, BrokenLine):\n"
+        "                return\n",
+        ("tests/test_transcripts.py::test_a_first_line_that_is_cut_off_does_not_hide_the_others",),
+    ),
+    Mutation(
+        "commit-the-checkpoint-before-the-rows",
+        RUNNER,
+        "            advance_checkpoint(connection, self._projection.NAME, self._checkpoint, reached)\n",
+        "            advance_checkpoint(connection, self._projection.NAME, self._checkpoint, reached)\n"
+        "        with self._views.writing() as connection:\n",
+        (f"{PROJECTIONS}::test_batch_whose_rows_cannot_be_written_leaves_the_read_model_as_it_was",),
+    ),
+    Mutation(
+        "write-without-looking-at-the-checkpoint",
+        "projections/views.py",
+        "    if moved.rowcount != 1:",
+        "    if False:",
+        (f"{PROJECTIONS}::test_two_runners_on_one_file_fold_every_event_once",),
+    ),
+    Mutation(
+        "trust-a-read-model-of-another-log",
+        RUNNER,
+        "        if stored.epoch != ours.epoch:",
+        "        if False:",
+        (f"{PROJECTIONS}::test_read_model_of_another_log_is_folded_anew_and_says_so",),
+    ),
+    Mutation(
+        "trust-a-read-model-of-another-history",
+        RUNNER,
+        "        return None if chain == stored.chain else",
+        "        return None if chain else",
+        (f"{PROJECTIONS}::test_read_model_of_another_log_is_folded_anew_and_says_so",),
+    ),
+    Mutation(
+        "forget-the-measures-between-batches",
+        "projections/cache.py",
+        "decode_dialogue(state), decode_measures(measures)",
+        "decode_dialogue(state), Measures.empty(self._settings)",
+        (
+            f"{PROJECTIONS}::test_fold_is_the_same_in_batches_of_any_size",
+            f"{PROJECTIONS}::test_runner_goes_on_where_another_one_stopped",
+        ),
+    ),
+    Mutation(
+        "open-any-database",
+        DATASTORE,
+        "                _check_layout(connection, self.db_name)\n",
+        "",
+        (
+            f"{FILES}::test_a_database_of_another_program_is_refused_and_left_as_it_is",
+            f"{FILES}::test_a_database_of_a_newer_layout_is_refused_and_left_as_it_is",
+        ),
+    ),
+    Mutation(
+        "append-on-the-event-loop",
+        COMMIT,
+        "        self._queue.put(_Waiting(command, future))\n",
+        "        self._answer([_Waiting(command, future)], self._commit([command]))\n",
+        (
+            f"{CLOSING}::test_the_event_loop_and_readers_go_on_while_an_append_takes_its_time",
+        ),
+    ),
+)
