@@ -31,6 +31,10 @@ __all__ = [
 MOST_PAYLOAD_BYTES: Final = 256 * 1024
 MOST_PAYLOAD_DEPTH: Final = 100
 
+_EARLIEST: Final = -62_135_596_800_000_000
+_LATEST: Final = 253_402_300_799_999_999
+"""The years 1 to 9999, which a datetime can tell."""
+
 Payload = Any
 """None, bool, int of 64 bits, finite float, str, bytes, or a list of, or dict from str to, these."""
 
@@ -53,7 +57,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fal
         deadline: after this it is of no use; timezone-aware.
         headers: text by text, such as a W3C ``traceparent``.
         idempotency_key: up to 500 characters; the same key and content again gives the first receipt.
-        sent_at: UTC in microseconds since 1970. Stamped by the service on live messages, None where unknown.
+        sent_at: UTC in microseconds since 1970, years 1 to 9999. Stamped by the service on live messages, None where unknown.
     """
 
     source: Tract
@@ -68,7 +72,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fal
     deadline: Annotated[datetime, Meta(tz=True)] | None = None
     headers: dict[Key, Annotated[str, Meta(max_length=8192)]] | None = None
     idempotency_key: Key | None = None
-    sent_at: int | None = None
+    sent_at: Annotated[int, Meta(ge=_EARLIEST, le=_LATEST)] | None = None
 
     @property
     def direction(self) -> Direction:

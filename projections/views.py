@@ -109,17 +109,21 @@ class Views:
     def _claim(self) -> None:
         """Make the tables in an empty database. Of several processes that do it at once, the first one does."""
         with self.writing() as connection:
-            application: int = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
-            layout: int = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-            if application == _APPLICATION_ID and layout == LAYOUT:
-                return
-            if application == _APPLICATION_ID:
-                raise ViewsFileError(str(self.path), f"has layout {layout}; this program knows layout {LAYOUT}")
-            if connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one():
-                raise ViewsFileError(str(self.path), "belongs to another program")
-            metadata.create_all(connection)
-            connection.exec_driver_sql(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.exec_driver_sql(f"PRAGMA user_version = {LAYOUT}")
+            if connection.exec_driver_sql("PRAGMA application_id").scalar_one() != _APPLICATION_ID:
+                metadata.create_all(connection)
+                connection.exec_driver_sql(f"PRAGMA application_id = {_APPLICATION_ID}")
+                connection.exec_driver_sql(f"PRAGMA user_version = {LAYOUT}")
+
+
+def _check_owner(connection: sqlite3.Connection, path: str) -> None:
+    """Raise unless the database is empty or ours. Only reads."""
+    [application] = connection.execute("PRAGMA application_id").fetchone()
+    [layout] = connection.execute("PRAGMA user_version").fetchone()
+    [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application == _APPLICATION_ID and layout != LAYOUT:
+        raise ViewsFileError(path, f"has layout {layout}; this program knows layout {LAYOUT}")
+    if application != _APPLICATION_ID and tables:
+        raise ViewsFileError(path, "belongs to another program")
 
 
 def read_checkpoint(connection: Connection, projection: str) -> Checkpoint | None:
@@ -168,7 +172,7 @@ def _on_file(path: str) -> Engine:
         poolclass=QueuePool,
         connect_args={"timeout": _LOCK_TIMEOUT, "check_same_thread": False},
     )
-    return _with_own_begin(engine, on_file=True)
+    return _with_own_begin(engine, path)
 
 
 def _in_memory() -> Engine:
@@ -181,10 +185,10 @@ def _in_memory() -> Engine:
         max_overflow=0,
         connect_args={"check_same_thread": False},
     )
-    return _with_own_begin(engine, on_file=False)
+    return _with_own_begin(engine, None)
 
 
-def _with_own_begin(engine: Engine, *, on_file: bool) -> Engine:
+def _with_own_begin(engine: Engine, path: str | None) -> Engine:
     """Let SQLAlchemy emit BEGIN instead of the driver, which begins late or not at all.
 
     https://docs.sqlalchemy.org/en/21/dialects/sqlite.html#enabling-non-legacy-sqlite-transactional-modes-with-the-sqlite3-or-aiosqlite-driver
@@ -192,7 +196,8 @@ def _with_own_begin(engine: Engine, *, on_file: bool) -> Engine:
 
     def connected(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None
-        if on_file:
+        if path is not None:
+            _check_owner(connection, path)
             _use_wal(connection)
             connection.execute("PRAGMA synchronous=NORMAL")
 
