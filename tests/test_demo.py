@@ -6,27 +6,18 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from io import StringIO
-from itertools import count
 from pathlib import Path
 from random import Random
-from uuid import uuid4
 
 import pytest
-from msgspec.structs import replace
 from rich.console import Console
 
 from application.callosum import CorpusCallosum
-from application.reading import RecordedMessage
-from domain.message import Message, content_digest
-from domain.tract import Tract
-from interface.agents import PLANNER, Acknowledgement
-from interface.audit import audit
 from interface.demo import MOST_CRASHES, BridgeDownError, DemoResult, Scene, run_demo
 from interface.screen import Screen
 from interface.session import CommandError
-from interface.survey import LineCount, Question, Report, Said, Tool, payload_of, said_in
+from interface.survey import Report, Said, said_in
 from tests.processes import start
 
 TREE = {
@@ -98,6 +89,14 @@ def test_the_demo_reports_what_is_in_the_directory(played: Played) -> None:
     assert "TODO: 20 matches in 20 files" in text
 
 
+def test_every_message_of_the_demo_may_be_sent_again(played: Played) -> None:
+    result, _ = played
+    assert result.evidence is not None
+    keys = {message.idempotency_key for message in result.evidence.transcript}
+    assert None not in keys
+    assert len(keys) == len(result.evidence.transcript)
+
+
 def test_what_is_no_terminal_gets_no_control_codes(played: Played) -> None:
     _, text = played
     assert "\x1b" not in text
@@ -145,6 +144,13 @@ async def test_a_terminal_gets_a_scrolling_view(tree: Path, lasting_url: str) ->
     assert "· bridge: down, process" in written(console)
 
 
+def test_a_screen_shows_control_characters_as_escapes() -> None:
+    console = paper()
+    with Screen(console) as screen:
+        screen.notice("\x1b]0;owned\x07")
+    assert "\\x1b]0;owned\\x07" in written(console)
+
+
 def report_of(result: DemoResult) -> Report:
     assert result.evidence is not None
     said = [said_in(message.payload) for message in result.evidence.transcript]
@@ -184,6 +190,31 @@ async def test_a_bridge_that_ends_by_itself_is_started_again_three_times(lasting
 
     assert caught.value.reason == "no bridge today"
     assert written(console).count("ended by itself: no bridge today") == MOST_CRASHES
+
+
+class Ringing(StringIO):
+    """Tells when something is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = asyncio.Event()
+
+    def write(self, text: str) -> int:
+        self.written.set()
+        return super().write(text)
+
+
+async def test_cancelling_the_demo_ends_its_bridge(tree: Path, lasting_url: str) -> None:
+    out = Ringing()
+    demo = asyncio.create_task(run_demo(tree, lasting_url, console=Console(file=out, width=100), pace=1))
+    await out.written.wait()
+    demo.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await demo
+
+    bridge = int(out.getvalue().split()[1])
+    with pytest.raises(ProcessLookupError):
+        os.kill(bridge, 0)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
@@ -237,102 +268,3 @@ async def last_said(url: str) -> type[Said]:
         assert dialogue is not None
         said = [said_in(message.payload) async for message in callosum.transcript(dialogue)]
     return type(said[-1])
-
-
-# Its audit
-
-
-DIALOGUE = uuid4()
-
-
-def recorded(*messages: Message) -> list[RecordedMessage]:
-    return [
-        RecordedMessage(
-            **{field: getattr(message, field) for field in Message.__struct_fields__},
-            dialogue=DIALOGUE,
-            sequence=sequence,
-            position=sequence + 1,
-            at=0,
-        )
-        for sequence, message in zip(count(1), messages, strict=False)
-    ]
-
-
-def asked(path: str) -> Message:
-    question = payload_of(Question(Tool.COUNT, path))
-    return Message(
-        source=Tract.INTERNAL, target=Tract.EXTERNAL, sender=PLANNER, recipient=Tool.COUNT.value, payload=question
-    )
-
-
-def answered(sequence: int, path: str, lines: int = 1) -> Message:
-    return Message(
-        source=Tract.EXTERNAL,
-        target=Tract.INTERNAL,
-        sender=Tool.COUNT.value,
-        recipient=PLANNER,
-        payload=payload_of(LineCount(path, lines, [], [])),
-        in_reply_to=sequence,
-    )
-
-
-SAID = [asked("a"), answered(1, "a"), asked("b"), answered(3, "b")]
-
-
-def acknowledgements(messages: Sequence[Message]) -> list[Acknowledgement]:
-    return [
-        Acknowledgement(sequence, sequence + 1, content_digest(message).hex())
-        for sequence, message in enumerate(messages, 1)
-    ]
-
-
-def test_an_audit_passes_what_is_stored_as_it_was_acknowledged() -> None:
-    found = audit(recorded(*SAID), acknowledgements(SAID))
-    assert found.passed
-    assert found.acknowledged == 4
-
-
-def test_an_audit_passes_a_message_that_was_stored_and_not_acknowledged() -> None:
-    assert audit(recorded(*SAID), acknowledgements(SAID)[:2]).passed
-
-
-def test_an_audit_counts_a_message_that_was_acknowledged_twice_once() -> None:
-    found = audit(recorded(*SAID), acknowledgements(SAID) * 2)
-    assert found.passed
-    assert found.acknowledged == 4
-
-
-def test_an_audit_finds_an_acknowledged_message_that_is_not_stored() -> None:
-    assert audit(recorded(*SAID[:3]), acknowledgements(SAID)).lost == [4]
-
-
-def test_an_audit_finds_an_acknowledged_message_that_is_stored_with_other_content() -> None:
-    assert audit(recorded(*SAID[:3], answered(3, "b", 7)), acknowledgements(SAID)).lost == [4]
-
-
-def test_an_audit_finds_an_acknowledged_message_that_is_stored_elsewhere() -> None:
-    moved = [replace(message, position=9) for message in recorded(*SAID)]
-    assert audit(moved, acknowledgements(SAID)).lost == [1, 2, 3, 4]
-
-
-def test_an_audit_finds_a_question_that_was_asked_twice() -> None:
-    again = [*SAID, asked("a"), answered(5, "a")]
-    assert audit(recorded(*again), acknowledgements(again)).repeated == [5]
-
-
-def test_an_audit_finds_a_question_that_was_answered_twice() -> None:
-    again = [*SAID, answered(1, "a", 2)]
-    assert audit(recorded(*again), acknowledgements(again)).repeated == [5]
-
-
-def test_an_audit_finds_a_sequence_that_stands_twice() -> None:
-    first, *others = recorded(*SAID)
-    assert audit([first, first, *others], acknowledgements(SAID)).repeated == [1]
-
-
-def test_an_audit_finds_a_gap_in_the_sequences() -> None:
-    assert audit(recorded(*SAID)[1:], ()).missing == [1]
-
-
-def test_an_audit_finds_a_question_without_an_answer() -> None:
-    assert audit(recorded(*SAID[:3]), ()).unanswered == [3]

@@ -83,6 +83,14 @@ def test_what_is_gone_is_an_answer_and_no_error(tmp_path: Path, tool: Tool) -> N
     assert answer(tmp_path, Question(tool, "gone")) == Failure("gone", "No such file or directory")
 
 
+@pytest.mark.parametrize("about", ["link", "directory"])
+def test_only_files_are_counted_whatever_is_asked_for(tmp_path: Path, about: str) -> None:
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "directory").mkdir()
+    assert answer(tmp_path, Question(Tool.COUNT, about)) == Failure(about, "it is not text")
+
+
 def test_a_file_that_became_binary_is_an_answer_and_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"\0")
     assert answer(tmp_path, Question(Tool.COUNT, "file")) == Failure("file", "it is not text")
@@ -125,11 +133,14 @@ def unanswered(said: list[tuple[Said, int | None]]) -> list[tuple[int, Question]
 
 @pytest.fixture
 def large_tree(tmp_path: Path) -> Path:
-    for directory in range(MOST_DIRECTORIES + 4):
-        (tmp_path / f"part{directory:02}").mkdir()
-        for file in range(4):
-            words = "".join(f"def work{directory}x{number}(): parcel{'abc'[number]}\n" for number in range(file))
-            (tmp_path / f"part{directory:02}" / f"file{file}.py").write_text(words)
+    for directory in range(10):
+        for inner in ("in", "side"):
+            (tmp_path / f"part{directory:02}" / inner).mkdir(parents=True)
+        for file in range(8):
+            words = "".join(
+                f"def work{directory}x{number}(): parcel{'abcdefgh'[number]}\n" for number in range(file)
+            )
+            (tmp_path / f"part{directory:02}" / f"file{file}.py").write_text("".join(lines))
     return tmp_path
 
 
