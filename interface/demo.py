@@ -31,7 +31,7 @@ from interface.text import one_line, shortened
 
 __all__ = ["PACE", "BridgeDownError", "DemoResult", "Scene", "run_demo"]
 
-PACE: Final = 0.15
+PACE: Final = 0.2
 """Seconds before everything that is said, so that a person can follow."""
 
 MOST_CRASHES: Final = 3
@@ -90,7 +90,7 @@ class Scene:
             dialogue: open and without messages.
             screen: where to show it.
             command: starts the bridge's process.
-            kill_after: acknowledgements before the kill; None: half of what the planner plans.
+            kill_after: acknowledgements before the kill; None: about half of what the planner plans.
             rest: seconds between the kill and the new start.
         """
         self.acknowledged: list[Acknowledgement] = []
@@ -130,7 +130,7 @@ class Scene:
                     self._screen.said(message)
                     said = said_in(message.payload)
                     if isinstance(said, Plan) and self._kill_after is None:
-                        self._kill_after = said.questions  # half of the messages: each has an answer
+                        self._kill_after = said.half
                     await self._note_shown(message.sequence)
 
     async def _note_shown(self, sequence: int) -> None:

@@ -10,7 +10,6 @@
 """
 
 import asyncio
-import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from io import TextIOWrapper
@@ -92,8 +91,6 @@ def leave_with(work: Coroutine[Any, Any, int]) -> NoReturn:
         status = asyncio.run(work)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The interpreter flushes once more at exit, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(141) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

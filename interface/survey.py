@@ -123,6 +123,11 @@ class Plan(_Said, frozen=True):
     def questions(self) -> int:
         return self.directories + self.files + self.words
 
+    @property
+    def half(self) -> int:
+        """About how many messages are half of the dialogue: each question has one answer, words may be fewer."""
+        return self.directories + self.files + self.words // 2
+
     def __str__(self) -> str:
         return f"the plan: {self.questions} questions, {self.files} files to count, {self.words} words to look for"
 

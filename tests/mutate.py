@@ -62,7 +62,7 @@ def run_tests(copy: Path, tests: Sequence[str], seconds: float) -> tuple[int, st
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-cov", *tests],
         cwd=copy,
-        env={**os.environ, "PYTHONPATH": str(copy)},
+        env=_environment(copy),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -74,6 +74,12 @@ def run_tests(copy: Path, tests: Sequence[str], seconds: float) -> tuple[int, st
         os.killpg(process.pid, signal.SIGKILL)
         return TIMED_OUT, process.communicate()[0]
     return process.returncode, printed
+
+
+def _environment(copy: Path) -> dict[str, str]:
+    """The copy is what is imported, also where the project is installed; and nobody measures its coverage."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS_")}
+    return {**inherited, "PYTHONPATH": str(copy)}
 
 
 def outcome(copy: Path, mutation: Mutation, seconds: float = SECONDS_A_MUTATION) -> tuple[str, str]:

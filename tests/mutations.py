@@ -24,6 +24,7 @@ CLOSING: Final = f"{SERVICE}::TestCancellingAndClosing"
 LOG: Final = "tests/test_sqlite_store.py::TestFileLog"
 FILES: Final = "tests/test_sqlite_files.py"
 PROJECTIONS: Final = "tests/test_projections.py"
+READ_SIDE: Final = "tests/test_read_side.py"
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ MUTATIONS: Final = (
         DATASTORE,
         '"BEGIN IMMEDIATE" if self.commit else "BEGIN"',
         '"BEGIN"',
-        (f"{LOG}::test_two_processes_make_one_log_and_append_to_it_without_loss",),
+        (f"{FILES}::test_an_append_has_the_lock_before_it_reads_the_last_position",),
     ),
     Mutation(
         "never-catch-up-with-another-process",
@@ -293,9 +294,7 @@ MUTATIONS: Final = (
         COMMIT,
         "            taken = [waiting for waiting in taken if not waiting.future.cancelled()]\n",
         "",
-        (
-            f"{CLOSING}::test_a_command_that_waits_behind_another_is_dropped_by_cancelling",
-        ),
+        (f"{CLOSING}::test_a_command_that_waits_behind_another_is_dropped_by_cancelling",),
     ),
     Mutation(
         "refuse-what-was-taken-when-closing",
@@ -325,7 +324,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "look-for-other-processes-ten-times-less",
-        "infrastructure/sqlite/subscription.py",
+        "infrastructure/sqlite/growth.py",
         "LOOK_EVERY: Final = 0.0",
         "LOOK_EVERY: Final = 0.4",
         (f"{LOG}::test_appends_of_another_process_wake_within_60_ms",),
@@ -383,10 +382,7 @@ MUTATIONS: Final = (
         "projections/cache.py",
         "decode_dialogue(state), decode_measures(measures)",
         "decode_dialogue(state), Measures.empty(self._settings)",
-        (
-            f"{PROJECTIONS}::test_fold_is_the_same_in_batches_of_any_size",
-            f"{PROJECTIONS}::test_runner_goes_on_where_another_one_stopped",
-        ),
+        (f"{PROJECTIONS}::test_runner_goes_on_where_another_one_stopped",),
     ),
     Mutation(
         "open-any-database",
@@ -399,12 +395,24 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
+        "touch-before-looking",
+        "projections/views.py",
+        "            _check_owner(connection, path)\n            _use_wal(connection)\n",
+        "            _use_wal(connection)\n            _check_owner(connection, path)\n",
+        (f"{READ_SIDE}::test_a_views_file_of_another_program_is_refused_and_left_alone",),
+    ),
+    Mutation(
+        "answer-from-wherever-the-fold-is",
+        "application/read_side.py",
+        "        while runner.checkpoint.position < position:",
+        "        while runner.checkpoint.position < min(position, 1):",
+        (f"{READ_SIDE}::test_metrics_include_what_was_stored_when_they_were_asked_for",),
+    ),
+    Mutation(
         "append-on-the-event-loop",
         COMMIT,
         "        self._queue.put(_Waiting(command, future))\n",
         "        self._answer([_Waiting(command, future)], self._commit([command]))\n",
-        (
-            f"{CLOSING}::test_the_event_loop_and_readers_go_on_while_an_append_takes_its_time",
-        ),
+        (f"{CLOSING}::test_the_event_loop_and_readers_go_on_while_an_append_takes_its_time",),
     ),
 )

@@ -117,23 +117,22 @@ class TestFollow:
         assert HARMFUL.isdisjoint(live)
         assert (process.returncode, errors) == (130, "")
 
-    def test_json_lines_of_one_dialogue(self, directory: Path, dialogue: UUID) -> None:
-        with started("follow", "--dialogue", str(dialogue), "--json", directory=directory) as process:
+    def test_json_lines_of_one_dialogue(self, directory: Path, url: str, dialogue: UUID) -> None:
+        [idle] = asked("dialogues", "--status", "open", "--json", "--url", url).json()["dialogues"]
+        with started("follow", "--dialogue", idle["dialogue"], "--json", directory=directory) as process:
             assert process.stdout is not None
-            opened, first, second, closed = (json.loads(process.stdout.readline()) for _ in range(4))
-            process.send_signal(signal.SIGINT)
-            rest, _ = process.communicate(timeout=60)
-        assert rest == "", "the idle dialogue is not shown"
-        assert opened["event"] | {"originator_version": 1} == {
-            "originator_version": 1,
-            "subject": f"mend {HOSTILE}",
-            "kind": "live",
-            "attributes": {"team": "red"},
+            opened, said = (json.loads(process.stdout.readline()) for _ in range(2))
+        assert opened == {
+            "position": 5,
+            "at": opened["at"],
+            "topic": "dialogue.opened.v1",
+            "dialogue": idle["dialogue"],
+            "event": {"originator_version": 1, "subject": "idle", "kind": "live", "attributes": {}},
         }
-        assert (first["position"], first["topic"]) == (2, "dialogue.conveyed.v1")
-        assert second["event"]["messages"][0]["sequence"] == 2
-        assert (closed["event"]["reason"], closed["dialogue"]) == ("mended", str(dialogue))
-        assert closed["at"].endswith("Z")
+        assert opened["at"].endswith("Z")
+        assert (said["topic"], said["event"]["first_sequence"]) == ("dialogue.conveyed.v1", 1)
+        [message] = said["event"]["messages"]
+        assert (message["sequence"], message["payload"], message["position"]) == (1, "hello?", 6)
 
 
 class TestVerify:

@@ -68,13 +68,16 @@ class TestImport:
         self, directory: Path, url: str, imported: Ended, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(directory)
-        again = asked("import", "runs.jsonl", "--json", "--url", url)
+        Path("more\x1b.jsonl").write_text("{not json either")
+        again = asked("import", "runs.jsonl", "more\x1b.jsonl", "--json", "--url", url)
         assert again.status == 1
+        assert again.err.splitlines()[2].startswith(r"more\x1b.jsonl:1: ")
         report = again.json()
         assert (report["dialogues"], report["messages"], report["present"]) == (0, 0, 18)
         assert [(line["file"], line["line"]) for line in report["broken"]] == [
             ("runs.jsonl", 5),
             ("runs.jsonl", 7),
+            ("more\x1b.jsonl", 1),
         ]
         assert report["metrics"]["total_messages"] == 40
 
@@ -113,6 +116,9 @@ class TestMetrics:
             "unknown",
             "unanswered",
         }
+
+    def test_over_all_dialogues_it_says_what_that_means(self, url: str, imported: Ended) -> None:
+        assert "also reflect how the dialogues are interleaved" in asked("metrics", "--url", url).out
 
     def test_of_a_live_dialogue(self, tmp_path: Path) -> None:
         first = asyncio.run(_live(f"sqlite:///{tmp_path}/callosum.db"))

@@ -24,7 +24,7 @@ TREE = {
     f"part{number // 5}/file{number}.py": f"class Thing{number % 3}:\n    pass  # TODO\n" for number in range(20)
 }
 
-UNHURRIED = 0.005
+UNHURRIED = 0.02
 """A pace at which the demo comes to the kill long before the dialogue is over, however busy the machine is."""
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from time import time_ns
 from typing import Any
 from uuid import UUID
 
@@ -105,6 +106,16 @@ def test_a_missing_directory_is_an_operational_error(path: Path) -> None:
     refused(path.parent / "missing" / "log.db", OperationalError, "unable to open database file")
 
 
+def test_a_database_that_could_not_be_opened_is_opened_once_it_can_be(path: Path) -> None:
+    directory = path.parent / "later"
+    with opened(settings(directory / "log.db")) as factory:
+        for _ in range(2):
+            with pytest.raises(OperationalError, match="unable to open database file"):
+                factory.application_recorder()
+        directory.mkdir()
+        assert factory.application_recorder().insert_events(events(A, 1)) == [1]
+
+
 def test_a_directory_in_place_of_the_file_is_an_operational_error(path: Path) -> None:
     refused(path.parent, OperationalError, "unable to open database file")
 
@@ -177,6 +188,19 @@ def test_a_lock_that_is_not_released_in_time_is_an_operational_error(path: Path)
             log.insert_events(events(A, 1))
         assert log.max_notification_id() is None  # readers do not wait for the writer
         other.rollback()
+        assert log.insert_events(events(A, 1)) == [1]
+
+
+def test_an_append_has_the_lock_before_it_reads_the_last_position(path: Path) -> None:
+    """Or another process could write between its reading and its writing, and SQLite would refuse it at once."""
+    with log_at(path) as log, log_at(path, SQLITE_LOCK_TIMEOUT="0") as other:
+
+        def clock() -> int:  # asked for after the reading and before the writing
+            with pytest.raises(OperationalError, match="database is locked"):
+                other.insert_events(events(UUID(int=2), 1))
+            return time_ns()
+
+        log.clock = clock
         assert log.insert_events(events(A, 1)) == [1]
 
 

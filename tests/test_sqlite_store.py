@@ -11,7 +11,8 @@ from infrastructure.sqlite.recorders import SQLiteTrackingRecorder
 from tests.contract import Settings, Store
 from tests.contract.differential import DifferentialContract
 from tests.contract.library_cases import library_cases
-from tests.contract.log_recorder import ClockContract, LogRecorderContract, SharedLogContract
+from tests.contract.log_recorder import ClockContract, LogRecorderContract
+from tests.contract.shared_log import SharedLogContract
 
 
 class SQLiteEventCounters(SQLiteTrackingRecorder, EventCountersView):

@@ -137,9 +137,7 @@ def large_tree(tmp_path: Path) -> Path:
         for inner in ("in", "side"):
             (tmp_path / f"part{directory:02}" / inner).mkdir(parents=True)
         for file in range(8):
-            words = "".join(
-                f"def work{directory}x{number}(): parcel{'abcdefgh'[number]}\n" for number in range(file)
-            )
+            lines = [f"def work{directory}x{letter}(): parcel{letter}\n" for letter in "abcdefgh"[:file]]
             (tmp_path / f"part{directory:02}" / f"file{file}.py").write_text("".join(lines))
     return tmp_path
 

@@ -8,15 +8,16 @@ and names the database. A database that this program did not make is refused bef
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import local
 from time import monotonic, sleep
 from types import TracebackType
-from typing import Final, Literal
+from typing import Final, Literal, cast
 from uuid import uuid4
 
 from eventsourcing import persistence
 from eventsourcing import sqlite as library
 
-from infrastructure.sqlite.subscription import Growth
+from infrastructure.sqlite.growth import Growth
 
 __all__ = ["LAYOUT", "ConnectionPool", "Datastore", "columns"]
 
@@ -82,6 +83,20 @@ class ConnectionPool(library.SQLiteConnectionPool):
     def __init__(self, db_name: str, lock_timeout: int | None, synchronous: str) -> None:
         super().__init__(db_name=db_name, lock_timeout=lock_timeout)
         self.synchronous = synchronous
+        self._turn = local()
+
+    # The library keeps the writer's lock for ever when the connection it was taken for cannot be had.
+    def get_connection(self, timeout: float | None = None, *, is_writer: bool | None = None) -> Connection:
+        self._turn.is_writer = is_writer
+        return cast("Connection", super().get_connection(timeout, is_writer=is_writer))
+
+    def _get_connection(self, timeout: float = 0.0) -> library.SQLiteConnection:
+        try:
+            return super()._get_connection(timeout)
+        except BaseException:
+            self._end_turn(self._turn.is_writer)
+            self._turn.is_writer = None  # the library calls this method again from within
+            raise
 
     # The library closes connections that are at work in other threads, which crashes the interpreter; here such
     # a connection finishes its transaction and is closed when it comes back.
@@ -96,8 +111,17 @@ class ConnectionPool(library.SQLiteConnectionPool):
                 super().put_connection(conn)
                 return
             conn.close()
-            if conn.is_writer:
-                self._writer_lock.release()
+            self._end_turn(conn.is_writer)
+
+    def _end_turn(self, is_writer: bool | None) -> None:
+        if is_writer is True:
+            self._num_writers -= 1
+            self._writer_lock.release()
+        elif is_writer is False:
+            with self._no_readers:
+                self._num_readers -= 1
+                if self._num_readers == 0:
+                    self._no_readers.notify()
 
     def _create_connection(self) -> Connection:
         if self.closed:

@@ -1,5 +1,0 @@
-"""``python -m interface`` is the command line."""
-
-from interface.cli import main
-
-main()
