@@ -39,7 +39,8 @@ mutate: $(VENV)/development
 	$(BIN)/python tests/mutate.py
 
 docs: $(VENV)/development
-	$(BIN)/python -m interface.catalogue > docs/events.md
+	$(BIN)/python -m interface.catalogue > docs/events.md.new
+	mv docs/events.md.new docs/events.md
 
 clean:
 	rm -rf $(VENV)

@@ -51,6 +51,14 @@ def stored_fields(event_class: Any) -> list[msgspec.structs.FieldInfo]:
     return [field for field in msgspec.structs.fields(event_class) if field.name not in _KNOWN_ELSEWHERE]
 
 
+def _default(field: msgspec.structs.FieldInfo) -> tuple[Any, ...]:
+    if field.required:
+        return ()
+    if field.default_factory is not msgspec.NODEFAULT:
+        return (msgspec.field(default_factory=field.default_factory),)
+    return (field.default,)
+
+
 class _StoredForm:
     """How the events of one topic are written and read."""
 
@@ -59,7 +67,7 @@ class _StoredForm:
         self.names = [field.name for field in fields]
         self.state = msgspec.defstruct(
             event_class.__name__,
-            [(f.name, f.type) if f.required else (f.name, f.type, f.default) for f in fields],
+            [(f.name, f.type, *_default(f)) for f in fields],
             array_like=True,
         )
         self.decoder = msgspec.msgpack.Decoder(self.state)

@@ -80,7 +80,11 @@ class _Refused:
 
 def _decide(log: DialogueLog, left: dict[int, Command[Any]], drafts: dict[UUID, Draft], now: datetime) -> _Refused:
     refused = _Refused()
+    behind: set[UUID] = set()
     for number, command in left.items():
+        if command.dialogue in behind:
+            refused.deferred.add(number)
+            continue
         draft = drafts.get(command.dialogue)
         if draft is None:
             draft = drafts[command.dialogue] = Draft(partial(log.dialogue, command.dialogue))
@@ -88,6 +92,7 @@ def _decide(log: DialogueLog, left: dict[int, Command[Any]], drafts: dict[UUID, 
             command.decide(draft, now)
         except RepeatedKeyError:
             refused.deferred.add(number)
+            behind.add(command.dialogue)  # what comes later in the dialogue must not overtake it
         except (CallosumError, PersistenceError) as error:
             # What this process knows may be old: a reply to another process's message is no mistake.
             if log.catch_up(command.dialogue):
@@ -96,6 +101,7 @@ def _decide(log: DialogueLog, left: dict[int, Command[Any]], drafts: dict[UUID, 
                 refused.errors[number] = refusal
             else:
                 refused.deferred.add(number)
+                behind.add(command.dialogue)
     return refused
 
 
@@ -133,18 +139,20 @@ def _learn(log: DialogueLog, refusal: AppendRefusedError, left: dict[int, Comman
     """Take in why the store refused; the commands that are refused for good by it."""
     moved = [conflict for conflict in refusal.conflicts if isinstance(conflict, UUID)]
     learned = [log.catch_up(dialogue) or log.exists(dialogue) for dialogue in moved]
-    if not any(learned) and not refusal.duplicates:
-        return dict.fromkeys(left, refusal)  # nothing to learn: deciding again would go on for ever
-    known: dict[UUID, list[Duplicate]] = {}
+    recorded: dict[UUID, list[Duplicate]] = {}
     for duplicate in refusal.duplicates:
-        known.setdefault(duplicate.originator_id, []).append(duplicate)
+        recorded.setdefault(duplicate.originator_id, []).append(duplicate)
     errors: dict[int, Outcome] = {}
     for number, command in left.items():
+        unknown = len(command.unknown_keys())
         try:
-            for duplicate in known.get(command.dialogue, ()):
+            for duplicate in recorded.get(command.dialogue, ()):
                 command.repeated(duplicate)
         except CallosumError as error:
             errors[number] = error
+        learned.append(len(command.unknown_keys()) < unknown)
+    if not any(learned) and not errors:
+        return dict.fromkeys(left, refusal)  # nothing to learn: deciding again would go on for ever
     return errors
 
 

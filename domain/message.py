@@ -57,7 +57,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fal
         deadline: after this it is of no use; timezone-aware.
         headers: text by text, such as a W3C ``traceparent``.
         idempotency_key: up to 500 characters; the same key and content again gives the first receipt.
-        sent_at: UTC in microseconds since 1970, years 1 to 9999; None where unknown. The service stamps live messages.
+        sent_at: UTC in microseconds since 1970, years 1 to 9999; None where unknown. Live ones are stamped.
     """
 
     source: Tract

@@ -154,9 +154,11 @@ def _length(kind: types.StrType) -> str:
 
 
 def _number(number: int | None) -> str:
-    if number is not None and number > 10**6 and number.bit_count() == 1:
+    if number is None:
+        return "…"
+    if number > 10**6 and number.bit_count() == 1:
         return f"2^{number.bit_length() - 1}"
-    return str(number)
+    return f"{number:_}"
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:

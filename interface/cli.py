@@ -223,7 +223,7 @@ def demo(
 
     The exit status is 1 when a message was lost, or the log is not as it was written.
     """
-    from interface.demo import run_demo
+    from interface.demo.scene import run_demo
     from interface.session import console, leave_with
 
     async def play() -> int:

@@ -117,13 +117,14 @@ class Views:
 
 def _check_owner(connection: sqlite3.Connection, path: str) -> None:
     """Raise unless the database is empty or ours. Only reads."""
+    # The tables first: whoever makes them has set the other two when they can be seen.
+    [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     [application] = connection.execute("PRAGMA application_id").fetchone()
     [layout] = connection.execute("PRAGMA user_version").fetchone()
-    [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application == _APPLICATION_ID and layout != LAYOUT:
-        raise ViewsFileError(path, f"has layout {layout}; this program knows layout {LAYOUT}")
-    if application != _APPLICATION_ID and tables:
+    if tables and application != _APPLICATION_ID:
         raise ViewsFileError(path, "belongs to another program")
+    if tables and layout != LAYOUT:
+        raise ViewsFileError(path, f"has layout {layout}; this program knows layout {LAYOUT}")
 
 
 def read_checkpoint(connection: Connection, projection: str) -> Checkpoint | None:

@@ -327,7 +327,7 @@ MUTATIONS: Final = (
         "infrastructure/sqlite/growth.py",
         "LOOK_EVERY: Final = 0.0",
         "LOOK_EVERY: Final = 0.4",
-        (f"{LOG}::test_appends_of_another_process_wake_within_60_ms",),
+        (f"{LOG}::test_appends_of_another_process_wake_within_50_ms",),
     ),
     Mutation(
         "give-every-import-new-ids",

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 from application.reading import RecordedMessage
 from domain.message import Message, content_digest
 from domain.tract import Tract
-from interface.agents import PLANNER, Acknowledgement
-from interface.audit import audit
-from interface.survey import LineCount, Question, Tool, payload_of
+from interface.demo.agents import PLANNER, Acknowledgement
+from interface.demo.audit import audit
+from interface.demo.survey import LineCount, Question, Tool, payload_of
 
 DIALOGUE = uuid4()
 

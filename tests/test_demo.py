@@ -14,10 +14,10 @@ import pytest
 from rich.console import Console
 
 from application.callosum import CorpusCallosum
-from interface.demo import MOST_CRASHES, BridgeDownError, DemoResult, Scene, run_demo
-from interface.screen import Screen
+from interface.demo.scene import MOST_CRASHES, BridgeDownError, DemoResult, Scene, run_demo
+from interface.demo.screen import Screen
+from interface.demo.survey import Report, Said, said_in
 from interface.session import CommandError
-from interface.survey import Report, Said, said_in
 from tests.processes import start
 
 TREE = {
@@ -234,7 +234,7 @@ PLAY = """
 import asyncio, sys
 from pathlib import Path
 from rich.console import Console
-from interface.demo import run_demo
+from interface.demo.scene import run_demo
 asyncio.run(run_demo(Path(sys.argv[1]), sys.argv[2], console=Console(), pace=0.1))
 """
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from interface.planner import AT_ONCE, MOST_DIRECTORIES, MOST_FILES, MOST_WORDS, Survey
-from interface.plot import plot
-from interface.survey import (
+from interface.demo.planner import AT_ONCE, MOST_DIRECTORIES, MOST_FILES, MOST_WORDS, Survey
+from interface.demo.plot import plot
+from interface.demo.survey import (
     Failure,
     LineCount,
     Listing,
@@ -20,7 +20,7 @@ from interface.survey import (
     payload_of,
     said_in,
 )
-from interface.tools import MOST_BYTES, MOST_LISTED, answer
+from interface.demo.tools import MOST_BYTES, MOST_LISTED, answer
 
 # The tools
 

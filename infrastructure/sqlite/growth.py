@@ -7,7 +7,7 @@ from typing import Final
 
 __all__ = ["Growth"]
 
-LOOK_EVERY: Final = 0.04
+LOOK_EVERY: Final = 0.03
 """Seconds between looks for other processes' appends; SQLite tells nobody of them, and 50 ms are promised."""
 
 

@@ -12,11 +12,11 @@ from uuid import UUID
 
 import msgspec
 
-from interface.agents import Acknowledgement
+from interface.demo.agents import Acknowledgement
 
 __all__ = ["PROJECT", "BridgeProcess", "agents_command", "bridge_process"]
 
-PROJECT: Final = Path(__file__).resolve().parents[1]
+PROJECT: Final = Path(__file__).resolve().parents[2]
 
 SILENCE: Final = 30.0
 """Seconds without an acknowledgement after which the process counts as hung."""
@@ -26,7 +26,7 @@ _decoder = msgspec.json.Decoder(Acknowledgement)
 
 def agents_command(url: str, dialogue: UUID, directory: Path, pace: float) -> list[str]:
     # -P: a package of our names in the current directory must not take the place of ours.
-    agents = [sys.executable, "-P", "-m", "interface.agents"]
+    agents = [sys.executable, "-P", "-m", "interface.demo.agents"]
     return [*agents, "--url", url, "--dialogue", str(dialogue), "--directory", str(directory), "--pace", str(pace)]
 
 

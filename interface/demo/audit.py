@@ -8,8 +8,8 @@ import msgspec
 
 from application.reading import RecordedMessage
 from domain.message import Message, content_digest
-from interface.agents import Acknowledgement
-from interface.survey import Question, said_in
+from interface.demo.agents import Acknowledgement
+from interface.demo.survey import Question, said_in
 
 __all__ = ["Audit", "audit"]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Final, assert_never
 
-from interface.survey import Answer, Failure, LineCount, Listing, Matches, Question, Tool
+from interface.demo.survey import Answer, Failure, LineCount, Listing, Matches, Question, Tool
 
 __all__ = ["answer"]
 

@@ -1,6 +1,6 @@
 """The process of the demo that holds the bridge: a planner and three tool agents, talking.
 
-``python -m interface.agents --url URL --dialogue ID --directory PATH --pace SECONDS`` goes on with a dialogue
+``python -m interface.demo.agents --url URL --dialogue ID --directory PATH --pace SECONDS`` goes on with a dialogue
 wherever it stands, and ends when it is closed. It may be killed at any moment: each agent learns from the log
 what was said, and every message has an idempotency key made of what it is about, so that none is said twice.
 For every message that the bridge has accepted there is one line, an `Acknowledgement`, on standard output.
@@ -22,9 +22,9 @@ from domain.dialogue import Dialogue
 from domain.errors import DialogueClosedError
 from domain.message import Message, content_digest
 from domain.tract import Tract
-from interface.planner import Survey
-from interface.survey import Question, Said, Tool, payload_of, said_in
-from interface.tools import answer
+from interface.demo.planner import Survey
+from interface.demo.survey import Question, Said, Tool, payload_of, said_in
+from interface.demo.tools import answer
 
 __all__ = ["PLANNER", "Acknowledgement"]
 
@@ -158,7 +158,7 @@ async def converse(url: str, dialogue: UUID, directory: Path, pace: float) -> No
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m interface.agents")
+    parser = argparse.ArgumentParser(prog="python -m interface.demo.agents")
     parser.add_argument("--url", required=True)
     parser.add_argument("--dialogue", type=UUID, required=True)
     parser.add_argument("--directory", type=Path, required=True)

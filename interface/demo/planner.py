@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Final
 
-from interface.survey import Answer, Failure, LineCount, Listing, Matches, Plan, Question, Report, Said, Tool
+from interface.demo.survey import Answer, Failure, LineCount, Listing, Matches, Plan, Question, Report, Said, Tool
 
 __all__ = ["MARKS", "Survey"]
 

@@ -13,10 +13,10 @@ from rich.text import Text
 from application.reading import RecordedMessage
 from application.verification import Verification
 from domain.measures import ASSESSABLE_ABOVE, Balance
-from interface.audit import Audit
-from interface.planner import MARKS
-from interface.plot import plot
-from interface.survey import Report, many, said_in
+from interface.demo.audit import Audit
+from interface.demo.planner import MARKS
+from interface.demo.plot import plot
+from interface.demo.survey import Report, many, said_in
 from interface.text import duration, one_line
 from projections.answers import ConsciousnessMetrics, ResponseTime
 

@@ -1,7 +1,7 @@
 """The demo: a planner surveys a directory over a bridge whose process is killed half way, and nothing is lost.
 
 This process only reads the log: it shows the conversation as it is recorded, kills the process that holds the
-bridge (`interface.agents`) once, starts it again, and at the end looks up in the log what became of every
+bridge (`interface.demo.agents`) once, starts it again, and at the end looks up in the log what became of every
 message that the bridge had acknowledged.
 """
 
@@ -20,13 +20,13 @@ from application.reading import messages_of
 from application.settings import sqlite_path
 from domain.dialogue import Dialogue
 from domain.errors import CallosumError
-from interface.agents import Acknowledgement
-from interface.audit import audit
-from interface.bridge import PROJECT, BridgeProcess, agents_command, bridge_process
-from interface.ending import Evidence, Kill, show_ending
-from interface.screen import Screen
+from interface.demo.agents import Acknowledgement
+from interface.demo.audit import audit
+from interface.demo.bridge import PROJECT, BridgeProcess, agents_command, bridge_process
+from interface.demo.ending import Evidence, Kill, show_ending
+from interface.demo.screen import Screen
+from interface.demo.survey import Plan, many, said_in
 from interface.session import CommandError
-from interface.survey import Plan, many, said_in
 from interface.text import one_line, shortened
 
 __all__ = ["PACE", "BridgeDownError", "DemoResult", "Scene", "run_demo"]

@@ -13,7 +13,7 @@ from rich.text import Text
 from application.reading import RecordedMessage
 from domain.measures import Balance
 from domain.tract import Direction
-from interface.survey import Plan, Report, said_in
+from interface.demo.survey import Plan, Report, said_in
 from interface.text import one_line, shortened
 
 __all__ = ["Screen"]
