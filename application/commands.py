@@ -7,6 +7,7 @@ A round decides many commands before it appends. What one dialogue has been aske
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import repeat
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -117,7 +118,7 @@ class Places:
         event, end = bisect_left(self._lasts, first), first + count
         while first < end:
             position, after = self._positions[event], min(self._lasts[event] + 1, end)
-            receipts += [Receipt(dialogue, sequence, position) for sequence in range(first, after)]
+            receipts += map(Receipt, repeat(dialogue), range(first, after), repeat(position))
             first, event = after, event + 1
         return receipts
 

@@ -71,6 +71,7 @@ class ReadSide:
         while runner.checkpoint.position < position:
             if runner.ended:
                 raise runner.error or ProjectionStoppedError("consciousness", runner.checkpoint.position)
+            runner.hurry()
             await self._moved.wait()
 
     async def _wait_for_others(self, position: int) -> None:

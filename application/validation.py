@@ -7,6 +7,7 @@ from typing import Final, cast
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from domain.errors import BatchTooLargeError, EmptyBatchError, InvalidCommandError, InvalidMessageError
 from domain.message import Message, Payload, check_payload, well_formed
@@ -37,7 +38,7 @@ async def stamped(messages: Sequence[Message]) -> tuple[list[Message], int]:
             if copy.sent_at is not None:
                 raise InvalidMessageError("sent_at", "is stamped by the service and cannot be given")
             # The copy is ours alone; making another one only to set a field would double the cost of a message.
-            msgspec.structs.force_setattr(copy, "sent_at", now)
+            force_setattr(copy, "sent_at", now)
         copies += some
         if encoded > _LARGE:
             await asyncio.sleep(0)  # a large batch must not hold up the loop

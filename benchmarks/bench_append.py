@@ -2,8 +2,9 @@
 
 Question: how much of what SQLite can do is left when it goes through the service? Both write to files on the same
 disk, in write-ahead mode with synchronous FULL, in turns, round by round; what counts is the median of the rounds'
-ratios, because the machine's speed drifts. The bare loop writes the very states that the service stored, one
-transaction a batch: as one row a batch, which is the least that SQLite can do, and as one row a message.
+ratios, because the machine's speed drifts. The bare loop writes the very rows that the service stored, into the same
+kind of table, one transaction a batch: as one row a batch, which is the least that SQLite can do, and as one row a
+message.
 
     python benchmarks/bench_append.py [--rounds 9] [--json]
 """
@@ -31,6 +32,7 @@ BATCH = 1000
 PAYLOAD = "x" * 100
 BATCHES_A_ROUND = 40
 LONE_A_ROUND = 200
+CALLERS = 4
 SENDERS = 64
 
 
@@ -46,7 +48,8 @@ class Bare:
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
         self._connection.execute(
-            "CREATE TABLE log (position INTEGER PRIMARY KEY, id TEXT, version INTEGER, topic TEXT, state BLOB)"
+            "CREATE TABLE log (position INTEGER PRIMARY KEY, id TEXT, version INTEGER, topic TEXT, state BLOB, "
+            "at INTEGER, chain BLOB, UNIQUE (id, version))"
         )
         self._version = 0
 
@@ -57,9 +60,9 @@ class Bare:
             rows = []
             for state in states:
                 self._version += 1
-                rows.append(("0" * 32, self._version, "dialogue.conveyed.v1", state))
+                rows.append((self._version, "0" * 32, self._version, "dialogue.conveyed.v1", state, 0, b"0" * 20))
             self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany("INSERT INTO log (id, version, topic, state) VALUES (?,?,?,?)", rows)
+            self._connection.executemany("INSERT INTO log VALUES (?,?,?,?,?,?,?)", rows)
             self._connection.execute("COMMIT")
         return time.perf_counter() - started
 
@@ -83,6 +86,14 @@ async def crowd(callosum: CorpusCallosum, dialogue: UUID, each: int) -> float:
 
     started = time.perf_counter()
     await asyncio.gather(*(one(number) for number in range(SENDERS)))
+    return time.perf_counter() - started
+
+
+async def several(callosum: CorpusCallosum, dialogue: UUID, batch: list[Message], batches: int) -> float:
+    """The batches shared out among a few callers, each waiting for its receipts before it sends again."""
+    callers = (timed(lambda: callosum.send_many(dialogue, batch), batches // CALLERS) for _ in range(CALLERS))
+    started = time.perf_counter()
+    await asyncio.gather(*callers)
     return time.perf_counter() - started
 
 
@@ -112,6 +123,7 @@ async def rounds(directory: Path, count: int, *, project: bool) -> dict[str, lis
             figures = {
                 "bare, one row a batch": bare.write([whole], batches) / messages,
                 "send_many of 1000": await timed(lambda: callosum.send_many(dialogue, batch), batches) / messages,
+                "send_many of 1000, 4 callers": await several(callosum, dialogue, batch, batches) / messages,
                 "bare, one row a message": bare.write(each, batches) / messages,
                 "bare, lone": bare.write([lone], LONE_A_ROUND) / LONE_A_ROUND,
                 "send, lone": await timed(lambda: callosum.send_many(dialogue, batch[:1]), LONE_A_ROUND)
@@ -126,6 +138,7 @@ async def rounds(directory: Path, count: int, *, project: bool) -> dict[str, lis
 
 RATIOS = [
     ("send_many of 1000", "bare, one row a batch"),
+    ("send_many of 1000, 4 callers", "bare, one row a batch"),
     ("send_many of 1000", "bare, one row a message"),
     ("send, lone", "bare, lone"),
     ("send, 64 senders", "bare, lone"),

@@ -114,7 +114,7 @@ class Dialogue(BaseAggregate[UUID]):
         self._check_replies(messages, waiting)
 
     def convey(self, messages: Sequence[Message], *, now: datetime) -> None:
-        """Accept messages, in order, as one event for every 1000 of them."""
+        """Accept messages, in order, as one event for every 1000 of them. Raises what `check` does."""
         self.check(messages)
         self._convey(messages, now)
 

@@ -45,6 +45,9 @@ MOST_EVENTS: Final = 1000
 MOST_MESSAGES: Final = 20_000
 """In a batch, more or less: how many events that is, is guessed from the batch before."""
 
+_REST: Final = 0.02
+"""Seconds in which new events gather before they are folded, unless somebody waits for them."""
+
 _WAIT: Final = 0.25
 """Seconds of one wait for the log; how long `stop` takes at most when nothing happens."""
 
@@ -64,6 +67,7 @@ class Runner:
         self._checkpoint = Checkpoint(self._projection.version, 0, b"", "")
         self._limit = MOST_MESSAGES // 1000
         self._stopping = Event()
+        self._hurried = Event()
         self._changed = Condition()
         self._ended = False
         self._error: ProjectionError | None = None
@@ -102,7 +106,12 @@ class Runner:
     def stop(self) -> None:
         """Finish the batch under way and end. Returns when the thread is gone."""
         self._stopping.set()
+        self.hurry()
         self._thread.join()
+
+    def hurry(self) -> None:
+        """Fold what there is now: somebody waits for it."""
+        self._hurried.set()
 
     def wait_for(self, position: int, timeout: float) -> None:
         """Block until the read model has folded up to `position`.
@@ -111,6 +120,7 @@ class Runner:
             TimeoutError: it has not after `timeout` seconds.
             ProjectionError: it never will, because the runner failed or was stopped.
         """
+        self.hurry()
         with self._changed:
             if not self._changed.wait_for(lambda: self._checkpoint.position >= position or self._ended, timeout):
                 raise TimeoutError(f"Position {position} was not folded within {timeout} seconds.")
@@ -147,7 +157,11 @@ class Runner:
 
     def _wait(self) -> None:
         begun = monotonic()
-        if not self._log.wait_beyond(self._checkpoint.position, _WAIT) and monotonic() - begun < _WAIT / 2:
+        if self._log.wait_beyond(self._checkpoint.position, _WAIT):
+            # A fold for every message would take the interpreter from who sends them.
+            self._hurried.wait(_REST)
+            self._hurried.clear()
+        elif monotonic() - begun < _WAIT / 2:
             self._stopping.set()  # back before the time is over, and nothing came: the log was interrupted
 
     def _advance(self, events: Sequence[Recorded]) -> None:

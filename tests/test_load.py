@@ -1,10 +1,14 @@
 """Many senders at once: every receipt is right, order holds, and the event loop stays free."""
 
 import asyncio
+import gc
 import random
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
+
+import pytest
 
 from corpus_callosum import CorpusCallosum, Message, Receipt, ReplyToUnknownMessageError, Tract
 
@@ -12,7 +16,7 @@ SENDERS = 64
 DIALOGUES = 100
 MESSAGES = 10_000
 MOST_LAG = 0.010
-"""Seconds; of every hundred looks one may be later, because the machine is shared."""
+"""Seconds."""
 
 
 class LagWatch:
@@ -70,6 +74,16 @@ async def _mistaken(callosum: CorpusCallosum, dialogues: list[UUID], stop: async
     return refused
 
 
+@pytest.fixture
+def only_our_garbage() -> Iterator[None]:
+    """A full collection of all that pytest holds stops every thread for 50 ms; that is not what is looked at."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("only_our_garbage")
 async def test_ten_thousand_messages_of_64_senders(lasting_url: str) -> None:
     async with CorpusCallosum.open(lasting_url) as callosum:
         dialogues = list(await asyncio.gather(*(callosum.open_dialogue(f"d{n}") for n in range(DIALOGUES))))
@@ -98,4 +112,5 @@ async def test_ten_thousand_messages_of_64_senders(lasting_url: str) -> None:
         f"loop lag: p50 {watch.percentile(0.5) * 1e3:.2f} ms, p99 {watch.percentile(0.99) * 1e3:.2f} ms,"
         f" max {max(watch.lags) * 1e3:.2f} ms over {len(watch.lags)} looks"
     )
+    # One look in a hundred may be later: the machine is shared, and its other work is not ours.
     assert watch.percentile(0.99) < MOST_LAG

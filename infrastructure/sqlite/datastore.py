@@ -24,6 +24,9 @@ __all__ = ["LAYOUT", "ConnectionPool", "Datastore", "columns"]
 LAYOUT: Final = 1
 """Version of the tables; counted up when they change."""
 
+CHECKPOINT_PAGES: Final = 8000
+"""Pages in the write-ahead file before it is folded into the database, 32 MiB: an append that does it waits."""
+
 
 def _translated(error: sqlite3.Error, db_name: str) -> persistence.PersistenceError:
     # Both trees are PEP 249's, name by name.
@@ -153,6 +156,7 @@ class ConnectionPool(library.SQLiteConnectionPool):
         if not self.is_sqlite_memory_mode:
             self._use_wal(connection)
             connection.execute(f"PRAGMA synchronous={self.synchronous}")
+            connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
 
     def _use_wal(self, connection: sqlite3.Connection) -> None:
         """SQLite does not wait for locks here, which several processes meet that open a new database at once."""

@@ -31,12 +31,13 @@ __all__ = [
     "SQLiteTrackingRecorder",
 ]
 
-_COLUMNS: Final = {"position", "originator_id", "originator_version", "topic", "state", "at", "chain"}
+_COLUMNS: Final = {"position", "originator_id", "originator_version", "topic", "at", "chain", "state"}
 
-# `position` is an alias of rowid, and as such kept by VACUUM.
+# `position` is an alias of rowid, and as such kept by VACUUM. The state comes last: SQLite walks through all
+# pages of a large one to reach what stands behind it, and every append reads the last entry's time and chain.
 _CREATE_EVENTS: Final = (
     "CREATE TABLE IF NOT EXISTS stored_events (position INTEGER PRIMARY KEY, originator_id TEXT, "
-    "originator_version INTEGER, topic TEXT, state BLOB, at INTEGER, chain BLOB, "
+    "originator_version INTEGER, topic TEXT, at INTEGER, chain BLOB, state BLOB, "
     "UNIQUE (originator_id, originator_version))"
 )
 _CREATE_KEYS: Final = (
@@ -144,7 +145,7 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
             chain = next_chain(chain, stored_digest(stored), at)
             originator_id = _stored(stored.originator_id)
             rows.append(
-                (position, originator_id, stored.originator_version, stored.topic, stored.state, at, chain)
+                (position, originator_id, stored.originator_version, stored.topic, at, chain, stored.state)
             )
         c.executemany(_INSERT_EVENT, rows)
         if keyed:
@@ -216,7 +217,7 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
             c.execute(statement, parameters)
             return [
                 Entry(self.convert_originator_id(originator_id), version, topic, state, position, at, chain)
-                for position, originator_id, version, topic, state, at, chain in c.fetchall()
+                for position, originator_id, version, topic, at, chain, state in c.fetchall()
             ]
 
     def head(self) -> int:
