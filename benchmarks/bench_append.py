@@ -2,9 +2,9 @@
 
 Question: how much of what SQLite can do is left when it goes through the service? Both write to files on the same
 disk, in write-ahead mode with synchronous FULL, in turns, round by round; what counts is the median of the rounds'
-ratios, because the machine's speed drifts. The bare loop writes the very rows that the service stored, into the same
-kind of table, one transaction a batch: as one row a batch, which is the least that SQLite can do, and as one row a
-message.
+ratios, because the machine's speed drifts. The bare loop writes the very rows that the service stored,
+into a table of the same kind, one transaction a batch: as one row a batch, which is the least that SQLite can do,
+and as one row a message.
 
     python benchmarks/bench_append.py [--rounds 9] [--json]
 """
