@@ -18,7 +18,8 @@ demo: $(VENV)/runtime
 	$(BIN)/callosum demo
 
 test: lint
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest --no-header -q -m timing
+	$(BIN)/python -m pytest --no-header -m 'not stress and not timing' --cov --cov-fail-under=90
 
 lint: $(VENV)/development
 	$(BIN)/ruff check .
