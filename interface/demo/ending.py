@@ -111,7 +111,7 @@ def metrics_table(metrics: ConsciousnessMetrics) -> Table:
     balanced = "messages right after which the ratio was above 0.7"
     table.add_row("balanced_dialogue_events", str(metrics.balanced_dialogue_events), balanced)
     if metrics.emergence_assessable:
-        table.add_row("emergence_score", f"{metrics.emergence_score:.4f}", "0.7 · ratio + 0.3 · balanced events")
+        table.add_row("emergence_score", f"{metrics.emergence_score:.4f}", "0.7 · ratio + 0.3 · min(1, balanced / 100)")
     else:
         table.add_row("emergence_score", "none", f"not assessable: {total} of {ASSESSABLE_ABOVE + 1} messages")
     turns = "above 0 they take turns, below 0 they hold monologues"
