@@ -1,5 +1,6 @@
 """What the README shows is what happens."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -20,18 +21,23 @@ def test_the_example_prints_what_the_readme_says(tmp_path: Path) -> None:
     assert done.stdout == printed
 
 
-def test_every_command_that_the_readme_names_exists() -> None:
-    commands = {
-        words[1] for block in _blocks("console") for line in block.splitlines() if (words := _callosum(line))
-    }
-    assert {"import", "dialogues", "findings", "transcript"} <= commands
-    for command in commands:
-        assert python("-m", "interface.cli", command, "--help").returncode == 0
-
-
-def _callosum(line: str) -> list[str]:
-    words = shlex.split(line.removeprefix("$ "), comments=True)
-    return words if words and words[0].endswith("callosum") else []
+def test_the_three_minutes_are_as_the_readme_says(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "Book a flight."}, {"role": "assistant", "content": "Where to?"}]
+    runs = [{"reward": 1.0, "messages": said}, {"reward": 0.0, "messages": said * 3}]
+    (tmp_path / "runs.jsonl").write_text("".join(json.dumps(run) + "\n" for run in runs))
+    printed = {}
+    for line in [line for block in _blocks("console") for line in block.splitlines() if "bin/callosum" in line]:
+        words = shlex.split(line.partition("bin/callosum")[2])
+        if words[0] == "transcript":
+            listed = python("-m", "interface.cli", "dialogues", "--json", cwd=tmp_path)
+            words[1] = json.loads(listed.stdout)["dialogues"][0]["dialogue"][:4]
+        done = python("-m", "interface.cli", *words, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, ""), line
+        printed[words[0]] = done.stdout
+    assert "2 dialogues with 8 messages" in printed["import"]
+    assert "reward" in printed["dialogues"]
+    assert "echo_loop" in printed["findings"]
+    assert "Book a flight." in printed["transcript"]
 
 
 def test_every_make_target_that_the_readme_names_exists() -> None:

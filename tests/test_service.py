@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Event
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from eventsourcing.cipher import AESCipher
 
 from corpus_callosum import (
     BatchTooLargeError,
@@ -27,7 +29,9 @@ from corpus_callosum import (
     Priority,
     Receipt,
     ReplyToUnknownMessageError,
+    Settings,
     Tract,
+    UnreadableEventError,
 )
 from tests.scenario import message
 
@@ -331,6 +335,24 @@ class TestCancellingAndClosing:
         async with CorpusCallosum.open(lasting_url) as callosum:
             assert (await callosum.send(dialogue, **USUAL, payload=2)).sequence == 2
             assert await said(callosum, dialogue) == [1, 2]
+
+
+async def test_compression_and_encryption_are_the_librarys_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPRESSOR_TOPIC", "zlib")
+    monkeypatch.setenv("CIPHER_KEY", AESCipher.create_key(16))
+    url = f"sqlite:///{tmp_path}/secret.db"
+    async with CorpusCallosum.open(url) as callosum:
+        dialogue = await callosum.open_dialogue("secret")
+        await callosum.send(dialogue, **USUAL, payload="the treasure is under the oak")
+        assert await said(callosum, dialogue) == ["the treasure is under the oak"]
+        assert (await callosum.verify()).problem is None
+    assert b"treasure" not in (tmp_path / "secret.db").read_bytes()
+    monkeypatch.setenv("CIPHER_KEY", AESCipher.create_key(16))
+    async with CorpusCallosum.open(settings=Settings(url=url, project=False)) as callosum:
+        with pytest.raises(UnreadableEventError):
+            await said(callosum, dialogue)
 
 
 @pytest.mark.parametrize(

@@ -111,14 +111,15 @@ def metrics_table(metrics: ConsciousnessMetrics) -> Table:
     balanced = "messages right after which the ratio was above 0.7"
     table.add_row("balanced_dialogue_events", str(metrics.balanced_dialogue_events), balanced)
     if metrics.emergence_assessable:
-        table.add_row("emergence_score", f"{metrics.emergence_score:.4f}", "0.7 · ratio + 0.3 · min(1, balanced / 100)")
+        formula = "0.7 · ratio + 0.3 · min(1, balanced / 100)"
+        table.add_row("emergence_score", f"{metrics.emergence_score:.4f}", formula)
     else:
         table.add_row("emergence_score", "none", f"not assessable: {total} of {ASSESSABLE_ABOVE + 1} messages")
     turns = "above 0 they take turns, below 0 they hold monologues"
     table.add_row("coordination_z", "unknown" if z is None else f"{z:.2f}", turns)
     table.add_row("response_time.external", *_response(metrics.response_time.external))
     table.add_row("response_time.internal", *_response(metrics.response_time.internal))
-    table.add_row("findings", str(metrics.findings), "repetitions, monologues and the like")
+    table.add_row("findings", str(metrics.findings), "times that something was said again and again")
     return table
 
 
