@@ -52,22 +52,26 @@ class Tail:
         self._error: PersistenceError | None = None
 
     async def beyond(self, position: int) -> bool:
-        """Wait until the log's head is beyond `position`; False when the service was closed instead."""
-        if self._thread is None:
+        """Wait until the log's head is beyond `position`; False when the service was closed instead.
+
+        Raises:
+            PersistenceError: the store failed meanwhile. The next call tries again.
+        """
+        if self._thread is None and not self._ended:
+            self._error = None
             self._head = position
             self._thread = Thread(target=self._run, args=(position,), name="callosum-tail", daemon=True)
             self._thread.start()
         while self._head <= position and not self._ended:
             await self._grown.wait()
-        if self._error is not None:
-            raise self._error
+            if self._error is not None:
+                raise self._error
         return not self._ended
 
-    def end(self, error: PersistenceError | None = None) -> None:
+    def end(self) -> None:
         """End all waits, now and later."""
         self._ended = True
-        self._error = self._error or error
-        self._grown.set()
+        self._wake(self._head)
 
     async def close(self) -> None:
         """After `end` and the recorder's `interrupt`."""
@@ -75,16 +79,18 @@ class Tail:
             await asyncio.to_thread(self._thread.join)
 
     def _run(self, position: int) -> None:
-        error: PersistenceError | None = None
         try:
             while not self._ended:
                 if self._log.wait_beyond(position, timeout=60.0):
                     position = self._log.head()
                     self._loop.call_soon_threadsafe(self._wake, position)
-        except PersistenceError as failure:
-            error = failure
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.end, error)
+        except PersistenceError as error:
+            self._loop.call_soon_threadsafe(self._fail, error)
+
+    def _fail(self, error: PersistenceError) -> None:
+        self._thread = None
+        self._error = error
+        self._wake(self._head)
 
     def _wake(self, head: int) -> None:
         self._head = head
