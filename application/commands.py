@@ -74,7 +74,7 @@ class Draft:
 
     def flush(self, now: datetime) -> None:
         if self._waiting:
-            self.dialogue.convey(self._waiting, now=now)
+            self.dialogue.accept(self._waiting, now=now)
             self._waiting = []
 
     def stored(self) -> Dialogue | None:
@@ -204,7 +204,7 @@ class Convey:
         self.dialogue = dialogue
         self.size = size
         self._messages = messages
-        self._keyed = any(message.idempotency_key is not None for message in messages)
+        self._keyed = [message for message in messages if message.idempotency_key is not None]
         self._digests: dict[str, bytes] = {}
         self._known: dict[str, Receipt] = {}
         self._fresh: Sequence[Message] = messages

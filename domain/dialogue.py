@@ -93,7 +93,7 @@ class Dialogue(BaseAggregate[UUID]):
         """Imported history, whole: all its messages at once, and none ever after."""
         recorded = cls._open(dialogue, subject, Kind.RECORDED, attributes, now)
         recorded._check_replies(messages, waiting=0)  # noqa: SLF001  # a constructor of this very class
-        recorded._convey(messages, now)  # noqa: SLF001  # likewise
+        recorded.accept(messages, now=now)
         return recorded
 
     @classmethod
@@ -116,7 +116,17 @@ class Dialogue(BaseAggregate[UUID]):
     def convey(self, messages: Sequence[Message], *, now: datetime) -> None:
         """Accept messages, in order, as one event for every 1000 of them. Raises what `check` does."""
         self.check(messages)
-        self._convey(messages, now)
+        self.accept(messages, now=now)
+
+    def accept(self, messages: Sequence[Message], *, now: datetime) -> None:
+        """Messages that `check` has let pass, as one event for every 1000 of them."""
+        for start in range(0, len(messages), MOST_MESSAGES_PER_EVENT):
+            self.trigger_event(
+                self.Conveyed,
+                first_sequence=self.message_count + 1,
+                messages=list(messages[start : start + MOST_MESSAGES_PER_EVENT]),
+                timestamp=now,
+            )
 
     def close(self, reason: str, *, now: datetime) -> None:
         self._check_open()
@@ -134,15 +144,6 @@ class Dialogue(BaseAggregate[UUID]):
         for sequence, in_reply_to in replies:
             if not 1 <= in_reply_to < sequence:
                 raise ReplyToUnknownMessageError(self.id, in_reply_to, sequence)
-
-    def _convey(self, messages: Sequence[Message], now: datetime) -> None:
-        for start in range(0, len(messages), MOST_MESSAGES_PER_EVENT):
-            self.trigger_event(
-                self.Conveyed,
-                first_sequence=self.message_count + 1,
-                messages=list(messages[start : start + MOST_MESSAGES_PER_EVENT]),
-                timestamp=now,
-            )
 
     @event(Conveyed)
     def _apply_conveyed(self, messages: list[Message]) -> None:
