@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-URL := sqlite:///demo.db
 
 .PHONY: help demo test lint check stress bench mutate docs clean
 

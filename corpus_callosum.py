@@ -1,11 +1,14 @@
 """The public names of Corpus Callosum in one place."""
 
+from eventsourcing.persistence import PersistenceError
+
 from application.callosum import CorpusCallosum
 from application.commands import Receipt
 from application.errors import (
     CallosumClosedError,
     InvalidURLError,
     LogError,
+    StoreSettingsError,
     UnknownTopicError,
     UnreadableEventError,
 )
@@ -39,7 +42,14 @@ from projections.answers import (
     Group,
     Grouping,
 )
-from projections.errors import ProjectionError, ProjectionFailedError, ProjectionStoppedError, ViewsFileError
+from projections.errors import (
+    ProjectionError,
+    ProjectionFailedError,
+    ProjectionStoppedError,
+    ReadModelsBehindError,
+    ReadModelTakenError,
+    ViewsFileError,
+)
 from projections.fold import Recorded
 from projections.queries import DialogueSort
 from projections.states import Status
@@ -73,17 +83,21 @@ __all__ = [
     "Kind",
     "LogError",
     "Message",
+    "PersistenceError",
     "Priority",
     "Problem",
     "ProjectionError",
     "ProjectionFailedError",
     "ProjectionStoppedError",
+    "ReadModelTakenError",
+    "ReadModelsBehindError",
     "Receipt",
     "Recorded",
     "RecordedMessage",
     "ReplyToUnknownMessageError",
     "Settings",
     "Status",
+    "StoreSettingsError",
     "Tract",
     "UnknownTopicError",
     "UnreadableEventError",

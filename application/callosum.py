@@ -2,22 +2,27 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self, TypedDict, TypeVar, Unpack
 from uuid import UUID, uuid4
 
+from eventsourcing.persistence import InfrastructureFactoryError
+from eventsourcing.utils import TopicError
+
 from application.commands import Close, Convey, Open, Receipt
 from application.commit import Writer
-from application.errors import CallosumClosedError
+from application.errors import CallosumClosedError, StoreSettingsError
 from application.importing import ImportReport, import_transcripts
 from application.log import DialogueLog
 from application.read_side import ReadSide
 from application.reading import Reader, RecordedMessage
-from application.settings import Settings, default_views_url, sqlite_path, store_environment
-from application.validation import check_id, check_text, checked_attributes, stamped
+from application.settings import Settings, store_environment, views_path
+from application.validation import check_id, check_text, checked_attributes, member, stamped
 from application.verification import Verification, verify
 from domain.dialogue import Dialogue, Kind
+from domain.errors import InvalidCommandError
 from domain.measures import EmergenceSettings
 from domain.message import Message, Payload, encoded_size
 from domain.tract import Priority, Tract
@@ -61,19 +66,25 @@ class CorpusCallosum:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._opened = False
+        self._closing: asyncio.Future[None] | None = None
 
     @classmethod
     def open(cls, url: str | None = None, *, settings: Settings | None = None) -> Self:
         """Name the store: a URL, or full settings; without either the environment's (`Settings`)."""
         if settings is None:
-            settings = Settings() if url is None else Settings(url=url)
+            settings = Settings() if url is None else Settings(url=url, views=None)
         return cls(settings)
 
     async def __aenter__(self) -> Self:
+        if self._opened or self._closing is not None:
+            raise InvalidCommandError("service", "was opened before; open another one")
         settings = self._settings
         environment = store_environment(settings.url)
         environment["AGGREGATE_CACHE_MAXSIZE"] = str(settings.cached_dialogues)
-        self._log = await asyncio.to_thread(DialogueLog, environment)
+        try:
+            self._log = await asyncio.to_thread(DialogueLog, environment)
+        except (TopicError, InfrastructureFactoryError, ValueError) as error:
+            raise StoreSettingsError(str(error)) from error
         try:
             self._read_side = await self._open_read_side(settings)
         except BaseException:
@@ -84,8 +95,7 @@ class CorpusCallosum:
         return self
 
     async def _open_read_side(self, settings: Settings) -> ReadSide:
-        path = sqlite_path(settings.views or default_views_url(settings.url))
-        views = await asyncio.to_thread(Views, path)
+        views = await asyncio.to_thread(Views, views_path(settings))
         emergence = EmergenceSettings(
             settings.emergence_window, settings.emergence_minimum, settings.emergence_threshold
         )
@@ -98,15 +108,25 @@ class CorpusCallosum:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Answer the commands that were taken, end every `follow`, and close the store. May be called again."""
+        """Answer the commands that were taken, end every `follow`, and close the store.
+
+        Every call returns when all is closed, however many there are. Cancelling one stops only its waiting.
+        """
         if self._opened:
             self._opened = False
-            await self._writer.close()
-            self._reader.end()
-            self._log.recorder.interrupt()
-            await self._read_side.close()
-            await self._reader.close()
-            await asyncio.to_thread(self._log.close)
+            self._closing = asyncio.ensure_future(self._close())
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        async with AsyncExitStack() as last_first:
+            last_first.push_async_callback(asyncio.to_thread, self._log.close)
+            last_first.push_async_callback(self._read_side.close)
+            last_first.push_async_callback(self._reader.close)
+            last_first.push_async_callback(self._read_side.end)
+            last_first.callback(self._log.recorder.interrupt)
+            last_first.callback(self._reader.end)
+            last_first.push_async_callback(self._writer.close)
 
     # Commands
 
@@ -214,17 +234,20 @@ class CorpusCallosum:
         at_least: int | None = None,
     ) -> DialogueList:
         """The dialogues that match all that is given; what is not known comes last in either order."""
+        of_kind, of_status = member(Kind, kind), member(Status, status)
+        by = member(DialogueSort, sort) or DialogueSort.LAST_ACTIVITY
 
         def query(queries: Queries) -> DialogueList:
             return queries.dialogues(
-                kind=kind, status=status, pattern=pattern, sort=sort, descending=descending, limit=limit
+                kind=of_kind, status=of_status, pattern=pattern, sort=by, descending=descending, limit=limit
             )
 
         return await self._open_read_models.ask(query, at_least)
 
     async def grouped(self, by: str, kind: Kind = Kind.RECORDED, *, at_least: int | None = None) -> Grouping:
         """The dialogues of a kind by the values of one of their attributes, with the measures' means."""
-        return await self._open_read_models.ask(lambda queries: queries.grouped(by, kind), at_least)
+        of_kind = member(Kind, kind) or Kind.RECORDED
+        return await self._open_read_models.ask(lambda queries: queries.grouped(by, of_kind), at_least)
 
     async def findings(
         self,
@@ -236,9 +259,12 @@ class CorpusCallosum:
         at_least: int | None = None,
     ) -> FindingList:
         """Patterns that were found, in the order of their dialogues and messages."""
+        if dialogue is not None:
+            check_id(dialogue)
+        of_kind = member(Kind, kind)
 
         def query(queries: Queries) -> FindingList:
-            return queries.findings(dialogue=dialogue, kind=kind, pattern=pattern, limit=limit)
+            return queries.findings(dialogue=dialogue, kind=of_kind, pattern=pattern, limit=limit)
 
         return await self._open_read_models.ask(query, at_least)
 

@@ -131,16 +131,23 @@ class EventMapper(Mapper[UUID]):
         form = self._read.get(stored_event.topic)
         if form is None:
             raise UnknownTopicError(stored_event)
+        if not isinstance(stored_event.originator_id, UUID):
+            raise UnreadableEventError(stored_event, "its id is no UUID")
         try:
             fields = form.fields(self._plain(stored_event.state))
         except Exception as error:  # compressors, ciphers and upcasts raise what they like; all mean the same here
-            raise UnreadableEventError(stored_event, str(error)) from error
+            raise UnreadableEventError(stored_event, f"{error}{self._hint()}") from error
         return form.event_class(
             originator_id=stored_event.originator_id,
             originator_version=stored_event.originator_version,
             **form.derived,
             **fields,
         )
+
+    def _hint(self) -> str:
+        if not (self.cipher or self.compressor):
+            return ""
+        return " (are CIPHER_KEY and COMPRESSOR_TOPIC what they were when it was written?)"
 
     def _plain(self, state: bytes) -> bytes:
         if self.cipher:

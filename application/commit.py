@@ -94,9 +94,6 @@ def _decide(log: DialogueLog, left: dict[int, Command[Any]], drafts: dict[UUID, 
             refused.deferred.add(number)
             behind.add(command.dialogue)  # what comes later in the dialogue must not overtake it
         except (CallosumError, PersistenceError) as error:
-            # What this process knows may be old: a reply to another process's message is no mistake.
-            if log.catch_up(command.dialogue):
-                raise _StaleError from None
             if refusal := _refusal(log, command, error):
                 refused.errors[number] = refusal
             else:
@@ -111,12 +108,16 @@ def _refusal(log: DialogueLog, command: Command[Any], error: Exception) -> Excep
     A message whose key is recorded gets its first receipt even where it would be refused today.
     """
     keys = command.unknown_keys()
-    recorded = log.recorder.select_keys(command.dialogue, keys) if keys else ()
     try:
+        # What this process knows may be old: a reply to another process's message is no mistake.
+        moved = log.catch_up(command.dialogue)
+        recorded = log.recorder.select_keys(command.dialogue, keys) if keys else ()
         for duplicate in recorded:
             command.repeated(duplicate)
-    except CallosumError as conflict:
-        return conflict
+    except (CallosumError, PersistenceError) as failure:
+        return failure
+    if moved:
+        raise _StaleError
     return None if recorded else error
 
 
@@ -137,13 +138,21 @@ def _append(log: DialogueLog, drafts: dict[UUID, Draft], now: datetime) -> dict[
 
 def _learn(log: DialogueLog, refusal: AppendRefusedError, left: dict[int, Command[Any]]) -> dict[int, Outcome]:
     """Take in why the store refused; the commands that are refused for good by it."""
-    moved = [conflict for conflict in refusal.conflicts if isinstance(conflict, UUID)]
-    learned = [log.catch_up(dialogue) or log.exists(dialogue) for dialogue in moved]
+    learned: list[bool] = []
+    unreadable: dict[UUID, Exception] = {}
+    for dialogue in [conflict for conflict in refusal.conflicts if isinstance(conflict, UUID)]:
+        try:
+            learned.append(log.catch_up(dialogue) or log.exists(dialogue))
+        except (CallosumError, PersistenceError) as failure:
+            unreadable[dialogue] = failure
     recorded: dict[UUID, list[Duplicate]] = {}
     for duplicate in refusal.duplicates:
         recorded.setdefault(duplicate.originator_id, []).append(duplicate)
     errors: dict[int, Outcome] = {}
     for number, command in left.items():
+        if command.dialogue in unreadable:
+            errors[number] = unreadable[command.dialogue]
+            continue
         unknown = len(command.unknown_keys())
         try:
             for duplicate in recorded.get(command.dialogue, ()):

@@ -5,6 +5,7 @@
     CallosumError (domain)
     ├── CallosumClosedError         the service was closed, or not yet opened
     ├── InvalidURLError             the store's address cannot be used
+    ├── StoreSettingsError          the store's settings cannot
     └── LogError                    an entry of the log cannot be trusted
         ├── UnknownTopicError       its topic is registered nowhere
         └── UnreadableEventError    its state does not decode
@@ -24,6 +25,7 @@ __all__ = [
     "CallosumClosedError",
     "InvalidURLError",
     "LogError",
+    "StoreSettingsError",
     "UnknownTopicError",
     "UnreadableEventError",
 ]
@@ -31,13 +33,21 @@ __all__ = [
 
 class CallosumClosedError(CallosumError):
     def __init__(self) -> None:
-        super().__init__("This Corpus Callosum is not open.")
+        super().__init__("This Corpus Callosum is not open; use it within `async with`.")
 
 
 class InvalidURLError(CallosumError):
     def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"The store's URL {url!r} {reason}.")
+        super().__init__(f"The URL {url!r} {reason}.")
         self.url = url
+        self.reason = reason
+
+
+class StoreSettingsError(CallosumError):
+    """COMPRESSOR_TOPIC, CIPHER_KEY or another setting of the eventsourcing library's cannot be used."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The store's settings cannot be used: {reason}.")
         self.reason = reason
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from application.commands import Open
-from application.commit import Writer
+from application.commit import MOST_BYTES, Writer
 from application.log import DialogueLog
 from application.reading import Reader
 from application.transcripts import BrokenLine, Transcript, read_transcripts
@@ -51,15 +51,15 @@ class _Import:
     async def file(self, path: Path, progress: Callable[[ImportReport], None]) -> None:
         lines = read_transcripts(path)
         while batch := await self._reader.call(_take, lines):
-            await asyncio.gather(*(self._line(line) for line in batch))
+            await asyncio.gather(*(self._line(line, size) for line, size in batch))
             progress(self.report)
 
-    async def _line(self, line: Transcript | BrokenLine) -> None:
+    async def _line(self, line: Transcript | BrokenLine, size: int) -> None:
         if isinstance(line, BrokenLine):
             self.report.broken.append(line)
             return
         try:
-            position = await self._record(line)
+            position = await self._record(line, size)
         except DialogueExistsError:
             self.report.present += 1
         except CallosumError as error:
@@ -69,9 +69,8 @@ class _Import:
             self.report.messages += len(line.messages)
             self.report.position = max(self.report.position, position)
 
-    def _record(self, line: Transcript) -> Awaitable[int]:
+    def _record(self, line: Transcript, size: int) -> Awaitable[int]:
         create = partial(_recorded, line)
-        size = sum(encoded_size(message.payload) for message in line.messages)
         return self._writer.submit(Open(line.id, create, self._log.exists, size))
 
 
@@ -79,8 +78,18 @@ def _recorded(line: Transcript, now: datetime) -> Dialogue:
     return Dialogue.record(line.id, line.subject, line.attributes, line.messages, now=now)
 
 
-def _take(lines: Iterator[Transcript | BrokenLine]) -> list[Transcript | BrokenLine]:
-    return list(islice(lines, _AT_ONCE))
+def _take(lines: Iterator[Transcript | BrokenLine]) -> list[tuple[Transcript | BrokenLine, int]]:
+    """The next lines with their sizes in bytes: as many as are worth one append, and never much more than that."""
+    taken: list[tuple[Transcript | BrokenLine, int]] = []
+    held = 0
+    for line in islice(lines, _AT_ONCE):
+        messages = line.messages if isinstance(line, Transcript) else []
+        size = sum(encoded_size(message.payload) for message in messages)
+        taken.append((line, size))
+        held += size
+        if held > MOST_BYTES:
+            break
+    return taken
 
 
 async def import_transcripts(

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from typing import TypeVar
 from uuid import UUID
 
+from application.errors import CallosumClosedError
 from application.log import DialogueLog
 from application.reading import Reader
 from domain.errors import DialogueNotFoundError, InvalidCommandError
 from projections.consciousness import Consciousness
-from projections.errors import ProjectionStoppedError
+from projections.errors import ProjectionStoppedError, ReadModelsBehindError
 from projections.queries import Queries
 from projections.runner import Runner
 from projections.views import Views
@@ -17,6 +18,9 @@ from projections.views import Views
 __all__ = ["ReadSide"]
 
 _LOOK_EVERY = 0.03
+_PATIENCE = 5.0
+"""Seconds without any progress after which nobody seems to fold."""
+
 _T = TypeVar("_T")
 
 
@@ -28,7 +32,8 @@ class ReadSide:
         self._log = log
         self._reader = reader
         self._views = views
-        self._queries = Queries(views)
+        self._queries = Queries(views, log.epoch)
+        self._closed = False
         self._runner = Runner(log, views, projection) if projection else None
         self._loop = asyncio.get_running_loop()
         self._moved = asyncio.Event()
@@ -68,15 +73,22 @@ class ReadSide:
         if runner is None:
             await self._wait_for_others(position)
             return
-        while runner.checkpoint.position < position:
+        # Until it has compared them with the log, the read models may be another log's.
+        while not runner.resumed or runner.checkpoint.position < position:
             if runner.ended:
+                if self._closed:
+                    raise CallosumClosedError
                 raise runner.error or ProjectionStoppedError("consciousness", runner.checkpoint.position)
             runner.hurry()
             await self._moved.wait()
 
     async def _wait_for_others(self, position: int) -> None:
         # Another process's runner: a database tells nobody that it has changed.
-        while position and await self._reader.call(self._queries.position) < position:  # noqa: ASYNC110  # as said
+        reached, looks = 0, 0
+        while position and (now := await self._reader.call(self._queries.position)) < position:
+            reached, looks = (now, 0) if now > reached else (reached, looks + 1)
+            if looks * _LOOK_EVERY > _PATIENCE:
+                raise ReadModelsBehindError(now, position)
             await asyncio.sleep(_LOOK_EVERY)
 
     def _tell(self, _position: int) -> None:
@@ -88,8 +100,12 @@ class ReadSide:
         self._moved.set()
         self._moved = asyncio.Event()
 
-    async def close(self) -> None:
-        """After the recorder's `interrupt`."""
+    async def end(self) -> None:
+        """After the recorder's `interrupt`: fold no more."""
+        self._closed = True
         if self._runner is not None:
             await asyncio.to_thread(self._runner.stop)
+
+    async def close(self) -> None:
+        """After `end`, and when no query is under way any more."""
         await asyncio.to_thread(self._views.close)

@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from threading import Thread
 from typing import ParamSpec, TypeVar
 from uuid import UUID
-
-from eventsourcing.persistence import PersistenceError
 
 from application.errors import CallosumClosedError
 from application.log import DialogueLog
@@ -49,7 +48,7 @@ class Tail:
         self._grown = asyncio.Event()
         self._thread: Thread | None = None
         self._ended = False
-        self._error: PersistenceError | None = None
+        self._error: Exception | None = None
 
     async def beyond(self, position: int) -> bool:
         """Wait until the log's head is beyond `position`; False when the service was closed instead.
@@ -84,10 +83,11 @@ class Tail:
                 if self._log.wait_beyond(position, timeout=60.0):
                     position = self._log.head()
                     self._loop.call_soon_threadsafe(self._wake, position)
-        except PersistenceError as error:
-            self._loop.call_soon_threadsafe(self._fail, error)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the followers must hear of it
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._fail, error)
 
-    def _fail(self, error: PersistenceError) -> None:
+    def _fail(self, error: Exception) -> None:
         self._thread = None
         self._error = error
         self._wake(self._head)
@@ -138,9 +138,11 @@ class Reader:
 
     async def transcript(self, dialogue: UUID) -> AsyncIterator[RecordedMessage]:
         """What was said in a dialogue up to now, in order."""
-        version = 0
+        version, head = 0, await self.call(self._log.head)
         while events := await self.call(self._log.stream, dialogue, after=version, limit=_PAGE):
             for recorded in events:
+                if recorded.position > head:
+                    return
                 if isinstance(recorded.event, Dialogue.Conveyed):
                     for message in messages_of(recorded):
                         yield message

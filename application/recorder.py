@@ -145,5 +145,9 @@ class LogRecorder(ApplicationRecorder):
         """
 
     @abstractmethod
+    def check(self) -> str | None:
+        """What the store's own check of its files finds wrong first; None: nothing, or it has no such check."""
+
+    @abstractmethod
     def interrupt(self) -> None:
         """End every `wait_beyond` that blocks now or later; called once, before the store is closed."""

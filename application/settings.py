@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from application.errors import InvalidURLError
 
-__all__ = ["Settings", "default_views_url", "store_environment"]
+__all__ = ["Settings", "sqlite_path", "store_environment", "views_path"]
 
 IN_MEMORY: Final = "sqlite://"
 
@@ -29,7 +29,7 @@ class Settings(BaseSettings):
             values the read models are folded anew.
     """
 
-    model_config = SettingsConfigDict(env_prefix="CALLOSUM_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="CALLOSUM_", env_ignore_empty=True, extra="forbid", frozen=True)
 
     url: str = "sqlite:///callosum.db"
     views: str | None = None
@@ -49,13 +49,22 @@ def store_environment(url: str) -> dict[str, str]:
 
 
 def sqlite_path(url: str) -> str | None:
-    """The file that a ``sqlite:`` URL names, or None for in memory."""
+    """The file that a ``sqlite:`` URL names, absolute, or None for in memory."""
     parts = urlsplit(url)
     if parts.scheme != "sqlite" or parts.netloc or parts.query or parts.fragment or not url.startswith(IN_MEMORY):
         raise InvalidURLError(url, "is not of the form sqlite:///path, sqlite:////absolute/path or sqlite://")
-    return unquote(parts.path[1:]) or None
+    if url == IN_MEMORY:
+        return None
+    path = unquote(parts.path[1:])
+    if not path or "\0" in path or ":memory:" in path or "mode=memory" in path:
+        raise InvalidURLError(url, "names no file")
+    # Absolute, because connections are opened as they are needed, wherever the process is by then.
+    return str(Path(path).absolute())
 
 
-def default_views_url(url: str) -> str:
-    path = sqlite_path(url)
-    return IN_MEMORY if path is None else f"{IN_MEMORY}/{Path(path).with_suffix('')}.views.db"
+def views_path(settings: Settings) -> str | None:
+    """The read models' file; by default ``name.views.db`` beside ``name.db``. None: in memory."""
+    if settings.views is not None:
+        return sqlite_path(settings.views)
+    path = sqlite_path(settings.url)
+    return None if path is None else f"{path.removesuffix('.db')}.views.db"

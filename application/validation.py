@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import Final, cast
+from collections.abc import Coroutine, Sequence
+from enum import Enum
+from typing import Final, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -12,25 +13,38 @@ from msgspec.structs import force_setattr
 from domain.errors import BatchTooLargeError, EmptyBatchError, InvalidCommandError, InvalidMessageError
 from domain.message import Message, Payload, check_payload, well_formed
 
-__all__ = ["MOST_BATCH_BYTES", "MOST_BATCH_MESSAGES", "check_id", "check_text", "checked_attributes", "stamped"]
+__all__ = [
+    "MOST_BATCH_BYTES",
+    "MOST_BATCH_MESSAGES",
+    "check_id",
+    "check_text",
+    "checked_attributes",
+    "member",
+    "stamped",
+]
 
 MOST_BATCH_MESSAGES: Final = 1000
 MOST_BATCH_BYTES: Final = 8 * 1024 * 1024
 MOST_TEXT: Final = 2000
-_AT_ONCE: Final = 50
-_LARGE: Final = 256 * 1024
+_SHORT: Final = 0.0005
+"""Seconds that a part of a batch may take before the next one is made smaller."""
+
+_E = TypeVar("_E", bound=Enum)
 
 
 async def stamped(messages: Sequence[Message]) -> tuple[list[Message], int]:
     """Copies of a batch as they will be stored, stamped with the time, and their size in bytes."""
+    if not isinstance(messages, Sequence):
+        raise InvalidCommandError("batch", f"must be a list of messages, not {type(messages).__name__}")
     if not messages:
         raise EmptyBatchError
     if len(messages) > MOST_BATCH_MESSAGES:
         raise _too_large(len(messages), 0)
     copies: list[Message] = []
-    size, now = 0, time.time_ns() // 1000
-    for start in range(0, len(messages), _AT_ONCE):
-        some, encoded = well_formed(messages[start : start + _AT_ONCE])
+    size, now, start, step = 0, time.time_ns() // 1000, 0, 8
+    while start < len(messages):
+        began = time.perf_counter()
+        some, encoded = well_formed(messages[start : start + step])
         size += encoded
         if size > MOST_BATCH_BYTES:
             raise _too_large(len(messages), size)
@@ -40,9 +54,23 @@ async def stamped(messages: Sequence[Message]) -> tuple[list[Message], int]:
             # The copy is ours alone; making another one only to set a field would double the cost of a message.
             force_setattr(copy, "sent_at", now)
         copies += some
-        if encoded > _LARGE:
+        start += step
+        took = time.perf_counter() - began
+        step = step * 2 if took < _SHORT else max(1, step // 4)
+        if took > 4 * _SHORT:
             await asyncio.sleep(0)  # a large batch must not hold up the loop
     return copies, size
+
+
+def member(of: type[_E], value: object) -> _E | None:
+    """The enum's member that is, or is named by, a value; None for None."""
+    if value is None:
+        return None
+    try:
+        return of(value)
+    except ValueError:
+        allowed = ", ".join(str(known) for known in of)
+        raise InvalidCommandError(of.__name__.lower(), f"{value!r} is none of {allowed}") from None
 
 
 def _too_large(messages: int, size: int) -> BatchTooLargeError:
@@ -66,4 +94,5 @@ def check_text(argument: str, text: object) -> None:
 
 def check_id(dialogue: object) -> None:
     if not isinstance(dialogue, UUID):
-        raise InvalidCommandError("dialogue", f"must be a UUID, not {type(dialogue).__name__}")
+        hint = "; is an await missing?" if isinstance(dialogue, Coroutine) else ""
+        raise InvalidCommandError("dialogue", f"must be a uuid.UUID, not {type(dialogue).__name__}{hint}")

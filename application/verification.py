@@ -16,7 +16,7 @@ _PAGE = 500
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """The first position that is not as it was written, and what is wrong there."""
+    """The first position that is not as it was written, and why; 0 when the store's own check fails."""
 
     position: int
     reason: str
@@ -50,9 +50,12 @@ class _Walk:
         """Take one entry in; what is wrong with it, if anything."""
         if entry.id != self.position + 1:
             return f"is missing; the next one is {entry.id}"
-        if entry.at < self._at:
-            return "has a time before the entry before it"
-        chain = next_chain(self.chain, stored_digest(entry), entry.at)
+        try:
+            if entry.at < self._at:
+                return "has a time before the entry before it"
+            chain = next_chain(self.chain, stored_digest(entry), entry.at)
+        except (AttributeError, TypeError, ValueError):
+            return "is damaged: a value is not of its kind"
         if chain != entry.chain:
             return "does not match the chain: it, or an entry before it, is not what was written"
         try:
@@ -84,13 +87,19 @@ def verify(log: DialogueLog, progress: Callable[[int, int], None] | None = None)
         log: what to walk.
         progress: called now and then with (position, head).
     """
-    walk, head, problem = _Walk(log), log.head(), None
+    walk, problem = _Walk(log), _damage(log)
+    head = log.head() if problem is None else 0
     while walk.position < head and problem is None:
         entries = log.recorder.select_entries(after=walk.position, limit=_PAGE, stop=head)
         problem = _first_problem(walk, entries)
         if progress is not None:
             progress(walk.position, head)
     return Verification(walk.position, walk.messages, len(walk.dialogues), walk.chain.hex(), log.epoch, problem)
+
+
+def _damage(log: DialogueLog) -> Problem | None:
+    damage = log.recorder.check()
+    return None if damage is None else Problem(0, f"the store's own check finds: {damage}")
 
 
 def _first_problem(walk: _Walk, entries: Sequence[Entry]) -> Problem | None:

@@ -163,16 +163,18 @@ def _check(value: object, path: tuple[str | int, ...], depth: int) -> None:
             raise InvalidPayloadError("payload", f"is nested more than {MOST_PAYLOAD_DEPTH} deep")
         _check_inside(value, path, depth + 1)  # type: ignore[arg-type]  # likewise
     else:
+        article = "an" if kind.__name__[0] in "aeiouAEIOU" else "a"
         raise InvalidPayloadError(
             _where(path),
-            f"is a {kind.__name__}; allowed are None, bool, int, float, str, bytes, list and dict",
+            f"is {article} {kind.__name__}; allowed are None, bool, int, float, str, bytes, list and dict",
         )
 
 
 def _check_inside(value: dict[object, object] | list[object], path: tuple[str | int, ...], depth: int) -> None:
     if isinstance(value, list):
         for place, item in enumerate(value):
-            if type(item) is not str:
+            kind = type(item)
+            if kind is not str and not (kind is int and 0 <= item < 2**63):  # type: ignore[operator]  # just compared
                 _check(item, (*path, place), depth)
         return
     for key, item in value.items():

@@ -10,6 +10,7 @@
 """
 
 import asyncio
+import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from io import TextIOWrapper
@@ -21,21 +22,33 @@ from eventsourcing.persistence import PersistenceError
 from pydantic import ValidationError
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 
 from application.callosum import CorpusCallosum
+from application.errors import LogError
 from application.settings import Settings, sqlite_path
 from domain.errors import CallosumError
 from interface.text import one_line
+from projections.errors import ProjectionFailedError
 
-__all__ = ["Command", "CommandError", "console", "errors", "fail", "leave_with", "print_table", "progress", "run"]
+__all__ = [
+    "Command",
+    "CommandError",
+    "console",
+    "errors",
+    "fail",
+    "leave_with",
+    "print_lines",
+    "print_table",
+    "progress",
+    "run",
+]
 
 Command = Callable[[CorpusCallosum], Awaitable[int]]
 """What a command does with the open service; returns the exit status."""
 
 WIDE: Final = 4000
-WIDEST_TABLE: Final = 112
-"""Columns that a table needs when its texts wrap."""
 
 
 class CommandError(CallosumError):
@@ -54,10 +67,13 @@ def console() -> Console:
 
 
 def print_table(table: RenderableType) -> None:
-    """A terminal that is too narrow for the table wraps its lines; figures are never cut."""
-    out = console()
-    out.width = max(out.width, WIDEST_TABLE)
-    out.print(table)
+    """A terminal that is too narrow for what must be shown of the table wraps its lines; figures are never cut."""
+    console().print(table, crop=False)
+
+
+def print_lines(out: Console, text: Text) -> None:
+    """Lines wrap at words on a terminal; elsewhere they do not wrap."""
+    out.print(text, soft_wrap=not sys.stdout.isatty())
 
 
 def errors() -> Console:
@@ -87,6 +103,7 @@ def leave_with(work: Coroutine[Any, Any, int]) -> NoReturn:
     """Do the work and leave with the exit status that it returns, or that its error has."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # an old terminal's encoding lacks the arrows
+    _log_warnings()
     try:
         status = asyncio.run(work)
         sys.stdout.flush()
@@ -97,6 +114,16 @@ def leave_with(work: Coroutine[Any, Any, int]) -> NoReturn:
     except (CallosumError, PersistenceError, DBAPIError, ValidationError, OSError) as error:
         fail(_sentence(error))
     raise typer.Exit(status)
+
+
+def _log_warnings() -> None:
+    """Warnings are for the person at the screen; errors come as the command's own sentence, not twice."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("callosum: %(message)s"))
+    handler.addFilter(lambda record: record.levelno == logging.WARNING)
+    logger = logging.getLogger("callosum")
+    logger.handlers[:] = [handler]
+    logger.propagate = False
 
 
 def fail(sentence: str) -> NoReturn:
@@ -116,6 +143,8 @@ async def _on_service(command: Command, url: str | None, creates: bool, reads_vi
 
 def _check_exists(url: str) -> None:
     path = sqlite_path(url) if url.startswith("sqlite:") else None
+    if url == "sqlite://":
+        raise CommandError("A log in memory begins empty; name a file with --url.")
     if path is not None and not Path(path).exists():
         raise CommandError(f"No log at {path}; import or send something first, or name another with --url.")
 
@@ -123,8 +152,11 @@ def _check_exists(url: str) -> None:
 def _sentence(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        return f"The setting {'.'.join(map(str, first['loc']))} is refused: {first['msg']}."
+        name = "_".join(map(str, first["loc"])).upper()
+        return f"The setting CALLOSUM_{name} is refused: {first['msg']}."
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}."
     sentence = f"The read models' database: {error.orig}" if isinstance(error, DBAPIError) else str(error)
+    if isinstance(error, LogError | ProjectionFailedError):
+        return f"{sentence.rstrip('.')}. See `callosum verify`."
     return sentence if sentence.endswith(".") else f"{sentence}."

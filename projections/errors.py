@@ -7,6 +7,7 @@
         ├── ViewsFileError          the file is no database of read models of this layout
         ├── ProjectionFailedError   an event cannot be read or folded; nothing after it is folded
         ├── ProjectionStoppedError  the runner was stopped before it came to the position that was waited for
+        ├── ReadModelsBehindError   this process leaves the folding to another one, and none does it
         └── ReadModelTakenError     a process with another log or another definition took the read model over
 
 Errors of the database itself are SQLAlchemy's.
@@ -19,6 +20,7 @@ __all__ = [
     "ProjectionFailedError",
     "ProjectionStoppedError",
     "ReadModelTakenError",
+    "ReadModelsBehindError",
     "ViewsFileError",
 ]
 
@@ -55,8 +57,20 @@ class ProjectionStoppedError(ProjectionError):
         self.position = position
 
 
+class ReadModelsBehindError(ProjectionError):
+    """Attributes: where the read models stand, and the position that was waited for."""
+
+    def __init__(self, position: int, wanted: int) -> None:
+        super().__init__(
+            f"The read models stand at position {position} of {wanted} and do not move: "
+            "this process leaves them to another one (CALLOSUM_PROJECT), and none keeps them current."
+        )
+        self.position = position
+        self.wanted = wanted
+
+
 class ReadModelTakenError(ProjectionError):
     def __init__(self, projection: str, reason: str) -> None:
-        super().__init__(f"Another process took projection {projection} over: {reason}.")
+        super().__init__(f"The read models of {projection} are another's: {reason}.")
         self.projection = projection
         self.reason = reason

@@ -1,5 +1,7 @@
 """Reading the consciousness read model. Every answer is of one state of it and says up to which position."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -25,6 +27,7 @@ from projections.answers import (
     ResponseTimeByTract,
 )
 from projections.consciousness import Consciousness
+from projections.errors import ReadModelTakenError
 from projections.grouping import groups, named
 from projections.states import Measures, Status, decode_measures
 from projections.tables import dialogues, episodes, findings, scopes
@@ -47,12 +50,22 @@ class DialogueSort(StrEnum):
 class Queries:
     """Blocking reads, from any thread, while a runner of this or another process writes."""
 
-    def __init__(self, views: Views) -> None:
+    def __init__(self, views: Views, epoch: str | None = None) -> None:
+        """With an epoch, every answer is of that log's read models or an error."""
         self._views = views
+        self._epoch = epoch
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._views.reading() as connection:
+            checkpoint = read_checkpoint(connection, Consciousness.NAME)
+            if checkpoint is not None and self._epoch not in {None, checkpoint.epoch}:
+                raise ReadModelTakenError(Consciousness.NAME, "they are of another log")
+            yield connection
 
     def position(self) -> int:
         """Up to where the read model has folded the log; 0 for nothing."""
-        with self._views.reading() as connection:
+        with self._reading() as connection:
             return _position(connection)
 
     def consciousness_metrics(self, scope: UUID | Kind) -> ConsciousnessMetrics:
@@ -61,7 +74,7 @@ class Queries:
         Raises:
             DialogueNotFoundError: the read model does not know the dialogue, or not yet.
         """
-        with self._views.reading() as connection:
+        with self._reading() as connection:
             measures = _measures(connection, scope)
             balance = measures.balance
             return ConsciousnessMetrics(
@@ -87,7 +100,7 @@ class Queries:
 
     def dialogue(self, dialogue: UUID) -> DialogueSummary:
         """Raises DialogueNotFoundError when the read model does not know it, or not yet."""
-        with self._views.reading() as connection:
+        with self._reading() as connection:
             rows = connection.execute(_SUMMARIES.where(dialogues.c.dialogue == str(dialogue)))
             row = rows.mappings().one_or_none()
             if row is None:
@@ -117,9 +130,10 @@ class Queries:
         if pattern is not None:
             query = query.where(dialogues.c.dialogue.in_(select(findings.c.dialogue).where(named(pattern))))
         column = query.selected_columns[sort.value]
-        order = (column.desc() if descending else column.asc()).nulls_last()
-        with self._views.reading() as connection:
-            rows = connection.execute(query.order_by(order, dialogues.c.first_position).limit(limit))
+        place = dialogues.c.last_position
+        order = (column.desc().nulls_last(), place.desc()) if descending else (column.asc().nulls_last(), place)
+        with self._reading() as connection:
+            rows = connection.execute(query.order_by(*order).limit(limit))
             listed = [_summary(row) for row in rows.mappings()]
             return DialogueList(_position(connection), _count(connection, query), listed)
 
@@ -153,7 +167,7 @@ class Queries:
         if pattern is not None:
             query = query.where(named(pattern))
         ordered = query.order_by(dialogues.c.first_position, table.first_sequence, table.detector)
-        with self._views.reading() as connection:
+        with self._reading() as connection:
             found = [
                 msgspec.convert(plain(row), FindingSummary)
                 for row in connection.execute(ordered.limit(limit)).mappings()
@@ -162,7 +176,7 @@ class Queries:
 
     def grouped(self, by: str, kind: Kind = Kind.RECORDED) -> Grouping:
         """The dialogues of a kind, by the values of one of their attributes."""
-        with self._views.reading() as connection:
+        with self._reading() as connection:
             return Grouping(_position(connection), by, kind, groups(connection, by, kind))
 
 

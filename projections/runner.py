@@ -17,8 +17,10 @@ from threading import Condition, Event, Thread
 from time import monotonic
 from typing import Final
 
+from eventsourcing.persistence import OperationalError as LogOperationalError
 from msgspec.structs import replace
 from sqlalchemy import Connection, delete
+from sqlalchemy.exc import OperationalError
 
 from domain.dialogue import Dialogue
 from projections.consciousness import Consciousness
@@ -47,6 +49,9 @@ MOST_MESSAGES: Final = 20_000
 
 _REST: Final = 0.02
 """Seconds in which new events gather before they are folded, unless somebody waits for them."""
+
+_RETRY: Final = 1.0
+"""Seconds before a database in trouble is tried again."""
 
 _WAIT: Final = 0.25
 """Seconds of one wait for the log; how long `stop` takes at most when nothing happens."""
@@ -78,6 +83,11 @@ class Runner:
     @property
     def checkpoint(self) -> Checkpoint:
         return self._checkpoint
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the read models have been found to be of this log, or been emptied."""
+        return self._checkpoint.epoch != ""
 
     @property
     def error(self) -> ProjectionError | None:
@@ -130,9 +140,7 @@ class Runner:
     def _run(self) -> None:
         error: ProjectionError | None = None
         try:
-            self._resume(starting=True)
-            while not self._stopping.is_set():
-                self._step()
+            self._fold_on()
         except ProjectionError as failure:
             error = failure
         except Exception as failure:  # noqa: BLE001  # a thread's edge: this is where it is reported
@@ -140,6 +148,20 @@ class Runner:
             error = ProjectionFailedError(self._projection.NAME, position, f"{type(failure).__name__}: {failure}")
             error.__cause__ = failure
         self._end(error)
+
+    def _fold_on(self) -> None:
+        starting = True
+        while not self._stopping.is_set():
+            try:
+                self._resume(starting=starting)
+                starting = False
+                while not self._stopping.is_set():
+                    self._step()
+            except (LogOperationalError, OperationalError) as trouble:
+                # A lock, a full disk, a server that is away: it passes, and no event is at fault.
+                _logger.warning("The read models wait for their database or the log: %s", trouble)
+                self._projection.forget()
+                self._stopping.wait(_RETRY)
 
     def _step(self) -> None:
         events = self._log.read(after=self._checkpoint.position, limit=self._limit)
@@ -196,19 +218,19 @@ class Runner:
                 self._empty(connection, fresh)
         if reason is not None:
             self._refolds.append(reason)
-            _logger.warning("Projection %s folds anew from position 1: %s.", self._projection.NAME, reason)
+            _logger.warning("The read models are built anew from position 1: %s.", reason)
         self._reach(fresh if stored is None or reason is not None else stored)
 
     def _mismatch(self, stored: Checkpoint, ours: Checkpoint) -> str | None:
         if stored.version != ours.version:
-            return f"it was version {stored.version!r}, which is now {ours.version!r}"
+            return f"they are of version {stored.version!r}, which is now {ours.version!r}"
         if stored.epoch != ours.epoch:
-            return f"it was folded from the log {stored.epoch}, this is the log {ours.epoch}"
+            return f"they are of another log ({stored.epoch}; this is {ours.epoch})"
         if stored.position == 0:
             return None
         chain = self._log.chain_at(stored.position)
         if chain is None:
-            return f"it was folded up to position {stored.position}, which the log does not have"
+            return f"they include position {stored.position}, which the log does not have"
         return None if chain == stored.chain else f"the log holds another history at position {stored.position}"
 
     def _empty(self, connection: Connection, fresh: Checkpoint) -> None:

@@ -63,7 +63,7 @@ def test_a_payload_comes_back_as_it_was_given(payload: Any) -> None:
         (nested(MOST_PAYLOAD_DEPTH + 1), "nested more than 100 deep"),
         ((1, 2), "is a tuple"),
         ({"a": {1, 2}}, r"payload\['a'\] is a set"),
-        (object(), "is a object"),
+        (object(), "is an object"),
         ({1: "a"}, "has the key 1; keys must be str"),
         (bytearray(b"x"), "is a bytearray"),
         (datetime(2026, 1, 1, tzinfo=UTC), "is a datetime"),

@@ -172,9 +172,9 @@ def shorter() -> MemoryLog:
 @pytest.mark.parametrize(
     ("replaced", "reason"),
     [
-        (other_epoch, "folded from the log first, this is the log second"),
+        (other_epoch, "of another log (first; this is second)"),
         (other_history, "another history at position 2"),
-        (shorter, "up to position 2, which the log does not have"),
+        (shorter, "position 2, which the log does not have"),
     ],
 )
 def test_read_model_of_another_log_is_folded_anew_and_says_so(

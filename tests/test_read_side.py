@@ -14,7 +14,9 @@ from corpus_callosum import (
     DialogueNotFoundError,
     InvalidCommandError,
     Kind,
+    ProjectionError,
     ProjectionFailedError,
+    ReadModelsBehindError,
     Settings,
     Tract,
     ViewsFileError,
@@ -144,3 +146,79 @@ async def test_closing_ends_a_query_that_waits(lasting_url: str) -> None:
         await asyncio.sleep(0)
     with pytest.raises(CallosumClosedError):
         await asyncio.wait_for(waiting, 2)
+
+
+async def test_the_read_models_of_a_deleted_log_are_never_answered_with(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/callosum.db"
+    for _ in range(5):
+        async with CorpusCallosum.open(url) as callosum:
+            await callosum.send_many(await callosum.open_dialogue("old"), [message(n) for n in range(5)])
+            assert (await callosum.consciousness_metrics()).total_messages == 5
+        (tmp_path / "callosum.db").unlink()
+        async with CorpusCallosum.open(settings=Settings(url=url, project=False)) as callosum:
+            with pytest.raises(ProjectionError, match="another log"):
+                await callosum.consciousness_metrics()
+        async with CorpusCallosum.open(url) as callosum:
+            assert (await callosum.consciousness_metrics()).total_messages == 0
+            assert (await callosum.consciousness_metrics(at_least=0)).total_messages == 0
+        (tmp_path / "callosum.db").unlink()
+
+
+async def test_nobody_folding_is_said_after_a_while(lasting_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("application.read_side._PATIENCE", 0.1)
+    async with CorpusCallosum.open(settings=Settings(url=lasting_url, project=False)) as callosum:
+        await callosum.open_dialogue("nobody folds it")
+        with pytest.raises(ReadModelsBehindError) as caught:
+            await callosum.consciousness_metrics()
+    assert (caught.value.position, caught.value.wanted) == (0, 1)
+
+
+async def test_a_locked_database_makes_the_read_side_wait_and_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.views._LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr("projections.runner._RETRY", 0.05)
+    async with CorpusCallosum.open(f"sqlite:///{tmp_path}/callosum.db") as callosum:
+        dialogue = await callosum.open_dialogue("locked")
+        await callosum.consciousness_metrics(dialogue)
+        lock = sqlite3.connect(tmp_path / "callosum.views.db", isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        await callosum.send(dialogue, **OUT)
+        waiting = asyncio.create_task(callosum.consciousness_metrics(dialogue))
+        done, _ = await asyncio.wait({waiting}, timeout=0.3)
+        assert not done
+        lock.execute("COMMIT")
+        lock.close()
+        assert (await asyncio.wait_for(waiting, 5)).total_messages == 1
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda c: c.dialogues(kind="dead"),
+        lambda c: c.dialogues(sort="beauty"),
+        lambda c: c.dialogues(status="ajar"),
+        lambda c: c.findings(kind="dead"),
+        lambda c: c.findings(dialogue="x"),
+        lambda c: c.grouped("reward", "dead"),
+    ],
+)
+async def test_what_names_no_member_is_refused(callosum: CorpusCallosum, ask: Any) -> None:
+    with pytest.raises(InvalidCommandError):
+        await ask(callosum)
+
+
+async def test_members_may_be_given_by_name(callosum: CorpusCallosum) -> None:
+    await callosum.open_dialogue("named")
+    listed = await callosum.dialogues(kind="live", status="open", sort="findings")  # type: ignore[arg-type]  # on purpose
+    assert listed.total == 1
+
+
+async def test_many_queries_at_close_leave_nothing_open(tmp_path: Path) -> None:
+    async with CorpusCallosum.open(f"sqlite:///{tmp_path}/callosum.db") as callosum:
+        await callosum.open_dialogue("closing")
+        queries = [asyncio.create_task(callosum.consciousness_metrics()) for _ in range(40)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*queries, return_exceptions=True)
+    opened = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert not [file for file in opened if tmp_path in file.parents]

@@ -69,11 +69,21 @@ class TestFollow:
         assert [event.position for event in await take(callosum, 0, 701)] == list(range(1, 702))
 
     async def test_closing_the_service_ends_it(self, url: str) -> None:
+        seen: list[int] = []
+        both = asyncio.Event()
+
+        async def follow(callosum: CorpusCallosum) -> None:
+            async for event in callosum.follow():
+                seen.append(event.position)
+                if len(seen) == 2:
+                    both.set()
+
         async with CorpusCallosum.open(url) as callosum:
             await some_history(callosum, 1)
-            following = asyncio.create_task(take(callosum, 0, 1000))
-            await take(callosum, 0, 2)
-        assert len(await asyncio.wait_for(following, 1)) == 2
+            following = asyncio.create_task(follow(callosum))
+            await asyncio.wait_for(both.wait(), 5)
+        await asyncio.wait_for(following, 5)
+        assert seen == [1, 2]
 
     async def test_it_can_be_cancelled(self, callosum: CorpusCallosum) -> None:
         await some_history(callosum, 1)

@@ -1,12 +1,15 @@
 """Sending: what is accepted is stored as it was given, what is refused leaves nothing."""
 
 import asyncio
+import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import pytest
@@ -30,7 +33,9 @@ from corpus_callosum import (
     Receipt,
     ReplyToUnknownMessageError,
     Settings,
+    StoreSettingsError,
     Tract,
+    UnknownTopicError,
     UnreadableEventError,
 )
 from tests.scenario import message
@@ -324,6 +329,22 @@ class TestCancellingAndClosing:
             await callosum.verify()
         await callosum.aclose()
 
+    async def test_closing_is_once_for_all_who_ask(self, url: str) -> None:
+        callosum = await CorpusCallosum.open(url).__aenter__()
+        dialogue = await callosum.open_dialogue("closing")
+        cancelled = asyncio.create_task(callosum.aclose())
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await asyncio.gather(cancelled, return_exceptions=True)
+        await asyncio.gather(callosum.aclose(), callosum.aclose())
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("callosum-")]
+        with pytest.raises(CallosumClosedError):
+            await callosum.send(dialogue, **USUAL)
+
+    async def test_it_is_not_opened_twice(self, callosum: CorpusCallosum) -> None:
+        with pytest.raises(InvalidCommandError):
+            await callosum.__aenter__()
+
     async def test_nothing_is_done_before_it_is_open(self) -> None:
         with pytest.raises(CallosumClosedError):
             await CorpusCallosum.open("sqlite://").open_dialogue("early")
@@ -356,9 +377,76 @@ async def test_compression_and_encryption_are_the_librarys_settings(
 
 
 @pytest.mark.parametrize(
-    "url", ["", "callosum.db", "mongodb://x", "sqlite:relative.db", "sqlite://host/x.db", "sqlite:///x.db?mode=ro"]
+    "url",
+    [
+        "callosum.db",
+        "mongodb://x",
+        "sqlite:relative.db",
+        "sqlite://host/x.db",
+        "sqlite:///x.db?mode=ro",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite:///mode=memory.db",
+        "sqlite:///a%00b.db",
+    ],
 )
 async def test_a_url_that_names_no_store_is_refused(url: str) -> None:
     with pytest.raises(InvalidURLError):
         async with CorpusCallosum.open(url):
             pass
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.db", "a?b.db", "a#b.db", "a%20b.db", "ü.db", "file:x.db", "log.sqlite", "log"]
+)
+async def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
+    async with CorpusCallosum.open(f"sqlite:///{quote(str(tmp_path / name))}") as callosum:
+        await callosum.open_dialogue("named")
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {name, f"{name.removesuffix('.db')}.views.db"}
+
+
+async def test_a_relative_path_is_from_where_it_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    async with CorpusCallosum.open("sqlite:///here.db") as callosum:
+        dialogue = await callosum.open_dialogue("here")
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        await callosum.send(dialogue, **USUAL, payload=1)
+        found = await asyncio.gather(*(said(callosum, dialogue) for _ in range(8)))
+    assert found == [[1]] * 8
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("setting", ["COMPRESSOR_TOPIC", "CIPHER_TOPIC"])
+async def test_a_setting_that_names_nothing_is_an_error_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    monkeypatch.setenv(setting, "nowhere:nothing")
+    with pytest.raises(StoreSettingsError, match="nowhere:nothing"):
+        async with CorpusCallosum.open(f"sqlite:///{tmp_path}/x.db"):
+            pass
+
+
+async def test_an_event_that_cannot_be_read_fails_its_own_dialogue_only(tmp_path: Path) -> None:
+    """Another process may be newer and write what this one does not know."""
+    path = tmp_path / "callosum.db"
+    async with CorpusCallosum.open(settings=Settings(url=f"sqlite:///{path}", project=False)) as callosum:
+        strange, sound = await callosum.open_dialogue("strange"), await callosum.open_dialogue("sound")
+        await asyncio.gather(*(callosum.send(d, **USUAL) for d in (strange, sound)))
+        with sqlite3.connect(path) as connection:
+            connection.execute(
+                "INSERT INTO stored_events SELECT position + 1, ?, 3, 'dialogue.whispered.v9', at, chain, state"
+                " FROM stored_events WHERE position = (SELECT max(position) FROM stored_events)",
+                (strange.hex,),
+            )
+        connection.close()
+        outcomes = await asyncio.gather(
+            callosum.send(strange, **USUAL), callosum.send(sound, **USUAL), return_exceptions=True
+        )
+        again = await asyncio.gather(
+            callosum.send(strange, **USUAL, in_reply_to=99), callosum.send(sound, **USUAL), return_exceptions=True
+        )
+    assert [type(outcome) for outcome in (*outcomes, *again)] == [UnknownTopicError, Receipt] * 2

@@ -86,7 +86,7 @@ deep = b'{"messages": [{"role": "user", "content": %s}]}'
         (b"\xff", "not UTF-8: byte 1 is 0xff"),
         (b"[" * 100_000, "nested too deep"),
         (b'["\\ud800", ' + b"[" * 100_000, "nested too deep"),
-        (deep % (b"[" * 5000 + b"]" * 5000), "nested too deep"),
+        (deep % (b"[" * 100_000 + b"]" * 100_000), "nested too deep"),
         (deep % (b"[" * 500 + b"]" * 500), "Message 1: its content[0] is a list; expected text or an object"),
         (b'{"messages": [{"role": "user", "x": %s}]}' % (b"[" * 500 + b"]" * 500), "nested more than 100 deep"),
     ],

@@ -1,13 +1,22 @@
 """verify names the first position that is not what was written."""
 
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from eventsourcing.persistence import OperationalError
+from eventsourcing.persistence import DatabaseError, OperationalError
 
-from corpus_callosum import CorpusCallosum, Problem, Tract, UnknownTopicError, UnreadableEventError, Verification
+from corpus_callosum import (
+    CorpusCallosum,
+    Problem,
+    Settings,
+    Tract,
+    UnknownTopicError,
+    UnreadableEventError,
+    Verification,
+)
 from tests.scenario import message
 
 USUAL: dict[str, Any] = {"source": Tract.INTERNAL, "target": Tract.EXTERNAL, "sender": "planner"}
@@ -27,7 +36,7 @@ async def file(tmp_path: Path) -> Path:
 
 
 async def verified(path: Path) -> Verification:
-    async with CorpusCallosum.open(f"sqlite:///{path}") as callosum:
+    async with CorpusCallosum.open(settings=Settings(url=f"sqlite:///{path}", project=False)) as callosum:
         return await callosum.verify()
 
 
@@ -81,6 +90,43 @@ async def test_whatever_else_was_altered_is_found(file: Path, statement: str, po
     problem = (await verified(file)).problem
     assert problem is not None
     assert (problem.position, says in problem.reason) == (position, True)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "originator_id = 'zz'",
+        "originator_id = NULL",
+        "state = NULL",
+        "state = 'text'",
+        "at = NULL",
+        "at = 'x'",
+        "topic = NULL",
+        "topic = x'00'",
+        "chain = NULL",
+        "originator_version = 'x'",
+    ],
+)
+async def test_a_value_of_another_kind_is_found_where_it_is(file: Path, damage: str) -> None:
+    tamper(file, f"UPDATE stored_events SET {damage} WHERE position = 3")
+    problem = (await verified(file)).problem
+    assert problem is not None
+    assert problem.position == 3
+
+
+async def test_a_damaged_page_is_found_by_the_stores_own_check(file: Path) -> None:
+    connection = sqlite3.connect(file)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    [page] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'stored_events'").fetchone()
+    [size] = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    data = bytearray(file.read_bytes())
+    data[(page - 1) * size] ^= 8
+    file.write_bytes(bytes(data))
+    with suppress(DatabaseError):  # or the file cannot even be opened
+        problem = (await verified(file)).problem
+        assert problem is not None
+        assert "own check" in problem.reason
 
 
 async def test_reading_an_unknown_topic_names_its_position(file: Path) -> None:

@@ -108,6 +108,18 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
                 f"layout, without {', '.join(sorted(missing))}."
             )
 
+    def convert_originator_id(self, originator_id: object) -> UUID | str:
+        try:
+            return super().convert_originator_id(str(originator_id))
+        except ValueError:
+            return str(originator_id)  # a damaged row is for `verify` and for the mapper to tell of
+
+    def check(self) -> str | None:
+        with self.datastore.transaction(commit=False) as c:
+            c.execute("PRAGMA quick_check(1)")
+            found: str = c.fetchone()[0]
+        return None if found == "ok" else found
+
     @cached_property
     def epoch(self) -> str:
         return self.datastore.epoch()
