@@ -216,8 +216,8 @@ MUTATIONS: Final = (
     Mutation(
         "never-catch-up-with-another-process",
         COMMIT,
-        "            if log.catch_up(command.dialogue):",
-        "            if False:",
+        "        moved = log.catch_up(command.dialogue)\n",
+        "        moved = False\n",
         ("tests/test_reading.py::test_a_reply_to_a_message_of_another_service_is_accepted",),
     ),
     Mutation(
@@ -404,9 +404,37 @@ MUTATIONS: Final = (
     Mutation(
         "answer-from-wherever-the-fold-is",
         "application/read_side.py",
-        "        while runner.checkpoint.position < position:",
-        "        while runner.checkpoint.position < min(position, 1):",
+        "        while not runner.resumed or runner.checkpoint.position < position:",
+        "        while not runner.resumed or runner.checkpoint.position < min(position, 1):",
         (f"{READ_SIDE}::test_metrics_include_what_was_stored_when_they_were_asked_for",),
+    ),
+    Mutation(
+        "answer-from-any-logs-read-models",
+        "projections/queries.py",
+        "self._epoch not in {None, checkpoint.epoch}",
+        "self._epoch is None",
+        (f"{READ_SIDE}::test_the_read_models_of_a_deleted_log_are_never_answered_with",),
+    ),
+    Mutation(
+        "give-up-when-the-database-is-locked",
+        RUNNER,
+        "            except (LogOperationalError, OperationalError) as trouble:\n",
+        "            except ZeroDivisionError as trouble:\n",
+        (f"{READ_SIDE}::test_a_locked_database_makes_the_read_side_wait_and_go_on",),
+    ),
+    Mutation(
+        "fail-the-round-for-one-unreadable-dialogue",
+        COMMIT,
+        "            unreadable[dialogue] = failure\n",
+        "            raise failure\n",
+        (f"{SERVICE}::test_an_event_that_cannot_be_read_fails_its_own_dialogue_only",),
+    ),
+    Mutation(
+        "skip-the-stores-own-check",
+        "application/verification.py",
+        "    damage = log.recorder.check()\n",
+        "    damage = None\n",
+        ("tests/test_verification.py::test_a_damaged_page_is_found_by_the_stores_own_check",),
     ),
     Mutation(
         "append-on-the-event-loop",
