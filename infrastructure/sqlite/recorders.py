@@ -118,7 +118,7 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
         with self.datastore.transaction(commit=False) as c:
             c.execute("PRAGMA quick_check(1)")
             found: str = c.fetchone()[0]
-        return None if found == "ok" else found
+        return None if found == "ok" else " ".join(found.split())
 
     @cached_property
     def epoch(self) -> str:
