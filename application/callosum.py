@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self, TypedDict, TypeVar, Unpack
 from uuid import UUID, uuid4
+from weakref import WeakValueDictionary
 
 from eventsourcing.persistence import InfrastructureFactoryError
 from eventsourcing.utils import TopicError
@@ -67,6 +68,7 @@ class CorpusCallosum:
         self._settings = settings
         self._opened = False
         self._closing: asyncio.Future[None] | None = None
+        self._turns: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
     @classmethod
     def open(cls, url: str | None = None, *, settings: Settings | None = None) -> Self:
@@ -171,21 +173,27 @@ class CorpusCallosum:
     async def send_many(self, dialogue: UUID, messages: Sequence[Message]) -> list[Receipt]:
         """Say 1 to 1000 messages of at most 8 MiB together: all are stored, in order, or none is.
 
-        Calls that wait for each other are stored in their order. The payloads must not change before it returns.
+        Calls on one dialogue are stored in their order, whether or not they wait for each other. The payloads must
+        not change before it returns.
 
         Raises:
             EmptyBatchError, BatchTooLargeError: and all that `send` raises, for the first message at fault.
         """
         writer = self._open_writer
         check_id(dialogue)
-        copies, size = await stamped(messages)
-        return await writer.submit(Convey(dialogue, copies, size))
+        async with self._turn(dialogue):
+            copies, size = await stamped(messages)
+            answer = writer.submit(Convey(dialogue, copies, size))
+        return await answer
 
     async def close_dialogue(self, dialogue: UUID, reason: str) -> int:
         """Nothing more will be said in it. The position of the event; `reason` has 1 to 2000 characters."""
         check_id(dialogue)
         check_text("reason", reason)
-        return await self._open_writer.submit(Close(dialogue, reason))
+        writer = self._open_writer
+        async with self._turn(dialogue):
+            answer = writer.submit(Close(dialogue, reason))
+        return await answer
 
     async def import_transcripts(
         self, *paths: str | Path, progress: Callable[[ImportReport], None] = lambda _: None
@@ -303,6 +311,10 @@ class CorpusCallosum:
             progress: called now and then, from another thread, with (position, head).
         """
         return await self._open_reader.call(verify, self._log, progress)
+
+    def _turn(self, dialogue: UUID) -> asyncio.Lock:
+        """Held while a command is checked, so that a large batch is not overtaken in its dialogue."""
+        return self._turns.setdefault(dialogue, asyncio.Lock())
 
     @property
     def _open_writer(self) -> Writer:

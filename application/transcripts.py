@@ -222,7 +222,9 @@ def _fault(text: str) -> str:
         json.loads(text, parse_constant=_refuse_constant, parse_int=str)
     except json.JSONDecodeError as error:
         place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
-        return f"It is not JSON: {error.msg[0].lower()}{error.msg[1:]} at {place}."
+        fault = f"{error.msg[0].lower()}{error.msg[1:]}".removesuffix(" at")
+        hint = "; expected one document in a file, or one on a line" if error.msg == "Extra data" else ""
+        return f"It is not JSON: {fault} at {place}{hint}."
     except UnreadableError as error:
         return str(error)
     # The one thing left that the standard library lets pass and msgspec does not.

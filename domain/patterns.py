@@ -105,11 +105,14 @@ class Repetition(msgspec.Struct):
         self.before_last[said] = before
         finding.last_sequence = sequence
         finding.count += 1
-        finding.why = (
-            f"The same was said {finding.count} times {_WAYS[direction]},"
-            f" from message {finding.first_sequence} to {sequence}."
-        )
+        finding.why = self._why(finding, _WAYS[direction])
         return finding
+
+    def _why(self, finding: Finding, way: str) -> str:
+        place = f"from message {finding.first_sequence} to {finding.last_sequence}"
+        slow = finding.pattern == "repetition" and finding.count > 2
+        no_loop = f", but never 3 times within {self.WINDOW} messages" if slow else ""
+        return f"The same was said {finding.count} times {way}, {place}{no_loop}."
 
 
 class Detectors(msgspec.Struct):

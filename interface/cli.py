@@ -9,9 +9,13 @@ from typing import Annotated
 import typer
 
 from interface.options import (
+    IN_CHECKOUT,
+    After,
     AsJson,
     AsJsonLines,
+    By,
     Full,
+    Limit,
     MaybeDialogue,
     OfKind,
     OfPattern,
@@ -106,23 +110,15 @@ def dialogues(
     status: OfStatus = None,
     pattern: OfPattern = None,
     where: Where = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Show at most so many dialogues.")] = 50,
-    by: Annotated[
-        str | None,
-        typer.Option(
-            "--by",
-            metavar="ATTRIBUTE",
-            show_default="no groups",
-            help="Compare groups of dialogues instead: those with the same value of this. Goes with --kind only.",
-        ),
-    ] = None,
+    limit: Limit = 50,
+    by: By = None,
     url: Url = None,
     json: AsJson = False,
 ) -> None:
     """List dialogues with their measures, or compare groups of them.
 
-    Balance goes from 0 to 1; coordination is in standard deviations from chance, and unknown below 20 messages
-    between the tracts.
+    Balance and emergence go from 0 to 1, emergence being unknown below 101 messages; coordination is in standard
+    deviations from chance, and unknown below 20 messages between the tracts.
     """
     from interface.measures import Selection, show_dialogues, show_groups
     from interface.session import run
@@ -150,7 +146,7 @@ def dialogues(
 def findings(
     dialogue: MaybeDialogue = None,
     pattern: OfPattern = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Show at most so many findings.")] = 100,
+    limit: Limit = 100,
     url: Url = None,
     json: AsJson = False,
 ) -> None:
@@ -175,9 +171,7 @@ def transcript(dialogue: OneDialogue, full: Full = False, url: Url = None, json:
 
 @app.command()
 def follow(
-    after: Annotated[
-        int, typer.Option("--after", min=0, metavar="POSITION", help="Begin beyond this position of the log.")
-    ] = 0,
+    after: After = 0,
     dialogue: Annotated[
         str | None,
         typer.Option("--dialogue", metavar="DIALOGUE", help="Only its events.", show_default="all"),
@@ -210,7 +204,11 @@ def verify(url: Url = None, json: AsJson = False) -> None:
 def demo(
     directory: Annotated[
         Path | None,
-        typer.Argument(metavar="DIRECTORY", help="What the agents survey.", show_default="this project"),
+        typer.Argument(
+            metavar="DIRECTORY",
+            help="What the agents survey.",
+            show_default="this project" if IN_CHECKOUT else "current directory",
+        ),
     ] = None,
     url: Annotated[
         str | None,

@@ -6,10 +6,11 @@ from pathlib import Path
 from application.callosum import CorpusCallosum
 from application.importing import ImportReport
 from domain.dialogue import Kind
+from interface.assessing import assessed, with_assessed
 from interface.encoding import as_json, plain
 from interface.render import metrics_summary
 from interface.session import Command, console, errors, fail, print_table, progress
-from interface.text import one_line
+from interface.text import many, one_line
 
 __all__ = ["import_files"]
 
@@ -29,6 +30,8 @@ def import_files(paths: Sequence[Path], *, json: bool) -> Command:
             report = await callosum.import_transcripts(*paths, progress=show)
         for line in report.broken:
             errors().print(one_line(f"{line.file}:{line.line}: {line.reason}"))
+        if not (report.dialogues or report.present or report.broken):
+            errors().print("The file holds no dialogues." if len(paths) == 1 else "The files hold no dialogues.")
         await (_imported_json if json else _imported_text)(callosum, report)
         return 1 if report.broken else 0
 
@@ -45,16 +48,18 @@ def _check_readable(path: Path) -> None:
 
 def _counts(report: ImportReport) -> str:
     return (
-        f"{report.dialogues} dialogues with {report.messages} messages recorded,"
-        f" {report.present} present already, {len(report.broken)} broken lines"
+        f"{many(report.dialogues, 'dialogue')} with {many(report.messages, 'message')} recorded,"
+        f" {report.present} present already, {many(len(report.broken), 'broken line')}"
     )
 
 
 async def _imported_text(callosum: CorpusCallosum, report: ImportReport) -> None:
     console().print(f"{_counts(report)}.", soft_wrap=True)
-    print_table(metrics_summary(await callosum.consciousness_metrics(Kind.RECORDED)))
+    metrics = await callosum.consciousness_metrics(Kind.RECORDED)
+    print_table(metrics_summary(metrics, await assessed(callosum, Kind.RECORDED)))
 
 
 async def _imported_json(callosum: CorpusCallosum, report: ImportReport) -> None:
     metrics = await callosum.consciousness_metrics(Kind.RECORDED)
-    console().print(as_json({**plain(report), "metrics": metrics}, indent=2), soft_wrap=True)
+    document = {**plain(report), "metrics": with_assessed(metrics, await assessed(callosum, Kind.RECORDED))}
+    console().print(as_json(document, indent=2), soft_wrap=True)

@@ -9,8 +9,8 @@ from domain.dialogue import Dialogue
 from interface.addressing import dialogue_named
 from interface.encoding import as_json, plain
 from interface.lines import event_lines, message_lines
-from interface.session import Command, console, progress
-from interface.text import log_time, one_line, sent_time
+from interface.session import Command, console, print_lines, progress
+from interface.text import log_time, many, one_line, sent_time
 from projections.fold import Recorded
 
 __all__ = ["show_events", "show_transcript", "verify_log"]
@@ -25,7 +25,7 @@ def show_transcript(name: str, *, full: bool, json: bool) -> Command:
             if json:
                 out.print(as_json(message_fields(message)), soft_wrap=True)
             else:
-                out.print(message_lines(message, full=full), soft_wrap=True)
+                print_lines(out, message_lines(message, full=full))
         return 0
 
     return command
@@ -40,8 +40,10 @@ def show_events(after: int, name: str | None, *, full: bool, json: bool) -> Comm
         async for recorded in callosum.follow(after):
             if dialogue is not None and recorded.dialogue != dialogue:
                 continue
-            text = as_json(event_fields(recorded)) if json else event_lines(recorded, full=full)
-            out.print(text, soft_wrap=True)
+            if json:
+                out.print(as_json(event_fields(recorded)), soft_wrap=True)
+            else:
+                print_lines(out, event_lines(recorded, full=full))
         return 0
 
     return command
@@ -86,7 +88,8 @@ def verify_log(*, json: bool) -> Command:
 
 
 def _verdict(found: Verification) -> str:
-    seen = f"{found.events} events, {found.messages} messages in {found.dialogues} dialogues: as written"
+    said = f"{many(found.messages, 'message')} in {many(found.dialogues, 'dialogue')}"
+    seen = f"{many(found.events, 'event')}, {said}: as written"
     if found.problem is None:
         return f"{seen}; chain {found.chain}."
     return one_line(f"Position {found.problem.position}: {found.problem.reason}. Before it: {seen}.")

@@ -9,8 +9,11 @@ from rich.console import RenderableType
 from application.callosum import CorpusCallosum
 from domain.dialogue import Kind
 from interface.addressing import EVERY, dialogue_named
+from interface.assessing import assessed, with_assessed
+from interface.attributes import check_attribute_known
 from interface.encoding import as_json
-from interface.render import dialogues_table, findings_table, groups_table, metrics_table
+from interface.listing import dialogues_table, findings_table, groups_table
+from interface.render import metrics_table
 from interface.session import Command, console, print_table
 from projections.answers import DialogueList
 from projections.queries import DialogueSort
@@ -41,15 +44,17 @@ def show_metrics(name: str | None, kind: Kind | None, *, json: bool) -> Command:
     async def command(callosum: CorpusCallosum) -> int:
         if name is not None:
             metrics = await callosum.consciousness_metrics(await dialogue_named(callosum, name))
-            _show(metrics, metrics_table([metrics], of_kinds=False), json)
+            _show(metrics, metrics_table([metrics]), json)
         elif kind is not None:
-            metrics = await callosum.consciousness_metrics(kind)
-            _show(metrics, metrics_table([metrics], of_kinds=True), json)
+            metrics, count = await callosum.consciousness_metrics(kind), await assessed(callosum, kind)
+            _show(with_assessed(metrics, count), metrics_table([metrics], [count]), json)
         else:
             scopes = {kind: await callosum.consciousness_metrics(kind) for kind in Kind}
             scopes = {kind: metrics for kind, metrics in scopes.items() if metrics.total_messages}
-            table = metrics_table(list(scopes.values()), of_kinds=True) if scopes else "No messages yet."
-            _show(scopes, table, json)
+            counts = {kind: await assessed(callosum, kind) for kind in scopes}
+            measured = list(scopes.values())
+            table = metrics_table(measured, list(counts.values())) if scopes else "No messages yet."
+            _show({kind: with_assessed(scopes[kind], counts[kind]) for kind in scopes}, table, json)
         return 0
 
     return command
@@ -77,6 +82,9 @@ async def _selected(callosum: CorpusCallosum, selection: Selection) -> DialogueL
     if not selection.where:
         return listed
     found = [dialogue for dialogue in listed.dialogues if _has(dialogue.attributes, selection.where)]
+    if not found:
+        for name in selection.where:
+            await check_attribute_known(callosum, name)
     return DialogueList(listed.position, len(found), found[: selection.limit])
 
 
@@ -99,6 +107,7 @@ def show_groups(by: str, kind: Kind | None, *, json: bool) -> Command:
     """Of the dialogues of a kind, or of each kind that has dialogues."""
 
     async def command(callosum: CorpusCallosum) -> int:
+        await check_attribute_known(callosum, by, kind)
         if kind is not None:
             grouping = await callosum.grouped(by, kind)
             _show(grouping, groups_table([grouping]), json)

@@ -1,7 +1,9 @@
 """The options that several commands share."""
 
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, Final
+from pathlib import Path
+from typing import Annotated, Final, TypeVar
 
 import typer
 
@@ -10,9 +12,13 @@ from domain.patterns import PATTERNS
 from projections.states import Status
 
 __all__ = [
+    "IN_CHECKOUT",
+    "After",
     "AsJson",
     "AsJsonLines",
+    "By",
     "Full",
+    "Limit",
     "MaybeDialogue",
     "OfKind",
     "OfPattern",
@@ -24,6 +30,10 @@ __all__ = [
     "Where",
 ]
 
+IN_CHECKOUT: Final = Path(__file__).parents[1].joinpath("pyproject.toml").exists()
+"""Whether this runs from the project itself, rather than from where it was installed."""
+
+_E = TypeVar("_E", bound=StrEnum)
 _NAMES: Final = tuple(name for names in PATTERNS.values() for name in names)
 
 
@@ -43,6 +53,35 @@ def _named_value(typed: str) -> str:
     if not (name and equals):
         raise typer.BadParameter(f"{typed!r} is not of the form NAME=VALUE.")
     return typed
+
+
+def _one_of(values: type[_E]) -> Callable[[str], _E]:
+    def parse(typed: str) -> _E:
+        try:
+            return values(typed)
+        except ValueError:
+            raise typer.BadParameter(f"{typed!r} is none of {', '.join(values)}.") from None
+
+    return parse
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def parse(typed: str) -> int:
+        try:
+            number = int(typed)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise typer.BadParameter(f"{typed!r} is no whole number from {least} on.")
+        return number
+
+    return parse
+
+
+def _attribute(name: str | None) -> str | None:
+    if name == "":
+        raise typer.BadParameter("'' is no attribute's name; expected one like reward.")
+    return name
 
 
 def _known_pattern(name: str | None) -> str | None:
@@ -78,7 +117,13 @@ AsJsonLines = Annotated[
 Full = Annotated[bool, typer.Option("--full", help="Print long payloads whole, instead of cut with an ellipsis.")]
 OfKind = Annotated[
     Kind | None,
-    typer.Option("--kind", help="Only live, or only recorded (imported) dialogues.", show_default="both"),
+    typer.Option(
+        "--kind",
+        parser=_one_of(Kind),
+        metavar="|".join(Kind),
+        help="Only live, or only recorded (imported) dialogues.",
+        show_default="both",
+    ),
 ]
 OfPattern = Annotated[
     str | None,
@@ -87,7 +132,7 @@ OfPattern = Annotated[
         metavar="PATTERN",
         callback=_known_pattern,
         show_default="all",
-        help=f"Only where this was found: {', '.join(_NAMES)}.",
+        help=f"Only where this was found: {', '.join(_NAMES)}; repetition includes echo loops.",
     ),
 ]
 OneDialogue = Annotated[str, typer.Argument(metavar="DIALOGUE", help="Its id, or the beginning of it.")]
@@ -98,10 +143,37 @@ MaybeDialogue = Annotated[
 OfStatus = Annotated[
     Status | None,
     typer.Option(
-        "--status", help="Only open, or only closed dialogues; recorded ones are closed.", show_default="both"
+        "--status",
+        parser=_one_of(Status),
+        metavar="|".join(Status),
+        help="Only open, or only closed dialogues; recorded ones are closed.",
+        show_default="both",
     ),
 ]
-SortedBy = Annotated[Sort, typer.Option("--sort", help="What to order by.")]
+SortedBy = Annotated[
+    Sort,
+    typer.Option("--sort", parser=_one_of(Sort), metavar="FIELD", help=f"What to order by: {', '.join(Sort)}."),
+]
+By = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        metavar="ATTRIBUTE",
+        callback=_attribute,
+        show_default="no groups",
+        help="Compare groups of dialogues instead: those with the same value of this; repetition includes echo"
+        " loops. Goes with --kind only.",
+    ),
+]
+Limit = Annotated[
+    int, typer.Option("--limit", parser=_at_least(1), metavar="NUMBER", help="Show at most so many of them.")
+]
+After = Annotated[
+    int,
+    typer.Option(
+        "--after", parser=_at_least(0), metavar="POSITION", help="Begin beyond this position of the log."
+    ),
+]
 Where = Annotated[
     list[str] | None,
     typer.Option(

@@ -12,7 +12,7 @@ from typing import Any, Final
 from domain.message import Payload
 from interface.encoding import as_json
 
-__all__ = ["duration", "log_time", "one_line", "said", "sent_time", "shortened", "visible"]
+__all__ = ["duration", "log_time", "many", "one_line", "said", "sent_time", "shortened", "visible"]
 
 MOST_CHARACTERS: Final = 400
 """Of a payload, before it is cut."""
@@ -40,6 +40,11 @@ def _escape(character: str) -> str:
 def shortened(text: str, most: int = MOST_CHARACTERS) -> str:
     """At most this many characters, the last one "…" when some were left out."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def many(number: int, noun: str, plural: str | None = None) -> str:
+    """``1 line``, ``2 lines``."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def said(payload: Payload) -> str:

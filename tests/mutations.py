@@ -139,6 +139,13 @@ MUTATIONS: Final = (
         (f"{SERVICE}::TestSending::test_messages_of_one_caller_keep_their_order",),
     ),
     Mutation(
+        "wait-for-no-turn",
+        "application/callosum.py",
+        "        return self._turns.setdefault(dialogue, asyncio.Lock())",
+        "        return asyncio.Lock()",
+        (f"{SERVICE}::TestSending::test_a_large_batch_is_not_overtaken_in_its_dialogue",),
+    ),
+    Mutation(
         "let-a-message-reply-to-itself",
         DIALOGUE,
         "            if not 1 <= in_reply_to < sequence:",

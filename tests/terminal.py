@@ -2,13 +2,16 @@
 
 import json
 import os
+import pty
+import re
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from typer.testing import CliRunner
 
@@ -62,6 +65,25 @@ def callosum(*arguments: str | Path, directory: Path, **settings: str) -> Ended:
     with started(*arguments, directory=directory, **settings) as process:
         out, err = process.communicate(timeout=60)
     return Ended(process.returncode, out, err)
+
+
+def on_a_terminal(*arguments: str | Path, directory: Path, columns: int, **settings: str) -> list[str]:
+    """The lines that a command prints on a terminal of this width, without its styles."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, columns))
+    command = [sys.executable, "-m", "interface.cli", *map(str, arguments)]
+    environs = environment(**settings)
+    with subprocess.Popen(command, cwd=directory, env=environs, stdin=theirs, stdout=theirs, stderr=theirs):
+        os.close(theirs)
+        with os.fdopen(ours, "rb") as terminal:
+            shown = b"".join(_until_closed(terminal)).decode()
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+
+
+def _until_closed(terminal: BinaryIO) -> Iterator[bytes]:
+    with suppress(OSError):  # Linux reports the end of a terminal so
+        while some := terminal.read1(65536):  # type: ignore[attr-defined]  # a file opened to read has it
+            yield some
 
 
 def asked(*arguments: str, **settings: str) -> Ended:

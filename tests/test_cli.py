@@ -157,7 +157,7 @@ class TestVerify:
         ended = callosum("verify", "--url", f"sqlite:///{copied}", directory=tmp_path)
         assert ended.status == 1
         assert ended.out.startswith("Position 3: does not match the chain")
-        assert "Before it: 2 events, 1 messages in 1 dialogues: as written." in ended.out
+        assert "Before it: 2 events, 1 message in 1 dialogue: as written." in ended.out
         assert not copied.with_suffix(".views.db").exists(), "it needs no read model and makes none"
         assert asked("verify", "--url", f"sqlite:///{copied}", "--json").json()["problem"]["position"] == 3
 
@@ -176,7 +176,8 @@ class TestErrors:
             ended = asked(*command, "--url", "sqlite:///none.db")
             assert (ended.status, ended.out) == (2, "")
             assert ended.err == (
-                "callosum: No log at none.db; import or send something first, or name another with --url.\n"
+                f"callosum: No log at {tmp_path / 'none.db'}; import or send something first,"
+                " or name another with --url.\n"
             )
         assert list(tmp_path.iterdir()) == []
 
@@ -185,9 +186,9 @@ class TestErrors:
         for arguments, settings, sentence in (
             (("transcript", "0" * 32, "--url", url), {}, f"Dialogue {UUID(int=0)} does not exist."),
             (("metrics", "0" * 32, "--url", url), {}, f"Dialogue {UUID(int=0)} does not exist."),
-            (("verify", "--url", "mysql://x"), {}, "The store's URL 'mysql://x' has an unknown scheme"),
+            (("verify", "--url", "mysql://x"), {}, "The URL 'mysql://x' has an unknown scheme"),
             (("verify", "--url", f"sqlite:///{tmp_path}/text.db"), {}, "file is not a database."),
-            (("verify",), {"CALLOSUM_URL": url, "CALLOSUM_CACHED_DIALOGUES": "0"}, "setting cached_dialogues is"),
+            (("verify",), {"CALLOSUM_URL": url, "CALLOSUM_CACHED_DIALOGUES": "0"}, "CALLOSUM_CACHED_DIALOGUES is"),
             (("metrics",), {"CALLOSUM_URL": url, "CALLOSUM_VIEWS": "sqlite:////no/views.db"}, "read models"),
             (("follow", "--after", "99"), {"CALLOSUM_URL": url}, "is 99, which the log has not reached."),
         ):

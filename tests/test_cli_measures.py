@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from corpus_callosum import CorpusCallosum, Tract
-from tests.terminal import ROOT, Ended, asked, callosum
+from tests.terminal import ROOT, Ended, asked, callosum, on_a_terminal
 
 AIRLINE = ROOT.parent / "shared" / "data" / "airline-dialogues.jsonl"
 ECHO = [{"role": "user", "content": "Cancel it."}, {"role": "assistant", "content": "Which one?"}] * 3
@@ -50,13 +50,14 @@ def listed(url: str, imported: Ended) -> list[dict[str, Any]]:
 class TestImport:
     def test_it_says_what_was_recorded_and_how_that_went(self, imported: Ended) -> None:
         assert imported.status == 1
-        first, *table = imported.out.splitlines()
+        first, *_ = imported.out.splitlines()
         assert first == "18 dialogues with 40 messages recorded, 0 present already, 2 broken lines."
-        assert "balance, 0 to 1              1.000" in imported.out
-        assert "coordination, σ from chance  +" in imported.out
-        assert "emergence, 0 to 1            not assessable: 40 of 101 messages" in imported.out
-        assert "findings                     2" in imported.out
-        assert "also reflect how the dialogues are interleaved" in table[-1]
+        assert "balance       1.000" in imported.out
+        assert "coordination  +" in imported.out
+        assert "emergence     not assessable: 40 of 101 messages" in imported.out
+        assert "findings      2" in imported.out
+        assert "also reflect how the dialogues are interleaved" in imported.out
+        assert "recorded: 0 of 18 dialogues have the 101 messages that emergence needs." in imported.out
 
     def test_broken_lines_go_to_standard_error_with_their_place(self, imported: Ended) -> None:
         first, second = imported.err.splitlines()
@@ -80,6 +81,20 @@ class TestImport:
             ("more\x1b.jsonl", 1),
         ]
         assert report["metrics"]["total_messages"] == 40
+        assert (report["metrics"]["dialogues"], report["metrics"]["assessable_dialogues"]) == (18, 0)
+
+    @pytest.mark.parametrize(("number", "told"), [(1, "file holds"), (2, "files hold")])
+    def test_a_file_without_dialogues_is_told(self, tmp_path: Path, number: int, told: str) -> None:
+        files = [tmp_path / f"{place}.jsonl" for place in range(number)]
+        for file in files:
+            file.write_text("\n")
+        ended = asked("import", *map(str, files), "--url", f"sqlite:///{tmp_path}/callosum.db")
+        assert (ended.status, ended.err) == (0, f"The {told} no dialogues.\n")
+
+    def test_one_is_not_told_as_many(self, tmp_path: Path) -> None:
+        (tmp_path / "one.jsonl").write_text('[{"role": "user", "content": "x"}]\n{"x": 1}\n')
+        ended = asked("import", f"{tmp_path}/one.jsonl", "--url", f"sqlite:///{tmp_path}/callosum.db")
+        assert ended.out.startswith("1 dialogue with 1 message recorded, 0 present already, 1 broken line.\n")
 
     def test_a_missing_file_makes_no_log(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
@@ -126,7 +141,7 @@ class TestMetrics:
         assert ended.status == 0
         lines = [line.split() for line in ended.out.splitlines()]
         assert ["messages", "3"] in lines
-        assert ["balance,", "0", "to", "1", "0.500"] in lines
+        assert ["balance", "0.500"] in lines
         assert "not assessable: 3 of 20 messages between the tracts" in ended.out
         assert "not assessable: 3 of 101 messages" in ended.out
         assert any(line[:2] == ["external", "1"] and line[2] != "–" for line in lines), (
@@ -157,9 +172,10 @@ class TestDialogues:
         assert "3 of 18 shown." in ended.out
         rows = [line.split() for line in ended.out.splitlines() if "recorded" in line]
         assert len(rows) == 3
-        identifier, *_, balance, coordination, findings, awaiting, _date, _time = rows[0]
+        assert ended.out.startswith("dialogue"), "no empty line before it"
+        identifier, *_, balance, coordination, emergence, findings, awaiting, _date, _time = rows[0]
         assert len(identifier) == 8
-        assert (balance, coordination, findings, awaiting) == ("1.00", "–", "2", "–")
+        assert (balance, coordination, emergence, findings, awaiting) == ("1.00", "–", "–", "2", "–")
 
     def test_filters_all_hold(self, url: str, listed: list[dict[str, Any]]) -> None:
         assert listed[0]["patterns"] == ["echo_loop"]
@@ -173,11 +189,29 @@ class TestDialogues:
 
     def test_groups_are_compared(self, url: str, imported: Ended) -> None:
         ended = asked("dialogues", "--by", "reward", "--url", url)
-        zero, one = (line.split() for line in ended.out.splitlines() if line.startswith((" 0 ", " 1 ")))
+        zero, one = (line.split() for line in ended.out.splitlines() if line.startswith(("0 ", "1 ")))
         assert zero[:4] == ["0", "9", "2.0", "1.000"]
         assert zero[-1] == "0", "no echo loop"
-        assert " ".join(one).endswith("2 in 1 dialogues 2 in 1 dialogues")
+        assert " ".join(one).endswith("2 in 1 2 in 1")
         assert "[red]" in asked("dialogues", "--by", "tag", "--url", url).out
+
+    def test_an_attribute_that_no_dialogue_has_is_refused(self, url: str, imported: Ended) -> None:
+        for arguments in (("--by", "nokey"), ("--where", "nokey=1"), ("--by", "nokey", "--kind", "recorded")):
+            ended = asked("dialogues", *arguments, "--url", url)
+            assert (ended.status, ended.out) == (2, "")
+            assert ended.err == ("callosum: No dialogue has the attribute 'nokey'; there are: reward, run, tag.\n")
+
+    def test_equal_ones_follow_the_direction_of_the_order(self, url: str, imported: Ended) -> None:
+        ids = {
+            order: [
+                one["dialogue"]
+                for one in asked("dialogues", "--sort", "coordination_z", order, "--json", "--url", url).json()[
+                    "dialogues"
+                ]
+            ]
+            for order in ("--asc", "--desc")
+        }
+        assert ids["--asc"] == ids["--desc"][::-1]
 
     def test_findings_are_told_with_their_reason(self, url: str, listed: list[dict[str, Any]]) -> None:
         echo = listed[0]["dialogue"]
@@ -189,6 +223,37 @@ class TestDialogues:
         table = asked("findings", "--pattern", "repetition", "--limit", "1", "--url", url).out
         assert "1 of 2 shown." in table
         assert found["findings"][0]["why"] in table
+
+
+class TestTerminals:
+    @pytest.mark.parametrize("command", ["metrics", "dialogues", "findings", "dialogues --by reward"])
+    @pytest.mark.parametrize("columns", [80, 110])
+    def test_everything_fits(self, directory: Path, imported: Ended, command: str, columns: int) -> None:
+        lines = on_a_terminal(*command.split(), directory=directory, columns=columns)
+        assert len(lines) > 2
+        assert [line for line in lines if len(line) > columns] == []
+        assert "…" not in "".join(lines)
+
+    def test_what_is_less_important_makes_room_and_is_named(self, directory: Path, imported: Ended) -> None:
+        shown = {
+            columns: on_a_terminal("dialogues", "--limit", "1", directory=directory, columns=columns)
+            for columns in (80, 200)
+        }
+        assert "Left out on this narrow terminal: kind, awaiting, emergence, status." in shown[80]
+        assert {"last", "activity", "dialogue", "findings"} <= set(" ".join(shown[80][:2]).split())
+        assert "Left out" not in "".join(shown[200])
+        assert {"kind", "awaiting", "emergence", "status"} <= set(shown[200][0].split())
+
+    def test_figures_are_whole_on_the_narrowest(self, directory: Path, imported: Ended) -> None:
+        lines = on_a_terminal("dialogues", "--limit", "1", directory=directory, columns=20)
+        assert {"messages", "balance", "coordination", "findings"} <= set(lines[0].split())
+        assert lines[2].split()[-4:] == ["2", "1.00", "–", "0"]
+
+    def test_what_was_said_wraps_at_words(self, directory: Path, url: str, listed: list[dict[str, Any]]) -> None:
+        lines = on_a_terminal("transcript", listed[0]["dialogue"], directory=directory, columns=40)
+        assert max(map(len, lines)) <= 40
+        assert "    Cancel it." in [line.rstrip() for line in lines]
+        assert "internal" in " ".join(lines).split(), "no word is broken"
 
 
 class TestPrefixes:
@@ -243,6 +308,15 @@ class TestAirlineDialogues:
             (100, 2558)
         ]
         assert metrics["findings"] == 31
+        assert (metrics["dialogues"], metrics["assessable_dialogues"]) == (100, 0)
+
+    def test_the_figure_over_all_is_told_to_be_an_artefact(self, airline: tuple[Path, Ended, float]) -> None:
+        told = (
+            "recorded: 0 of 100 dialogues have the 101 messages that emergence needs. Over all, runs are laid end"
+            " to end: this figure and its episode are an artefact of that."
+        )
+        assert told in airline[1].out
+        assert told in callosum("metrics", directory=airline[0]).out
 
     def test_repetition_tells_failed_runs_from_others(self, airline: tuple[Path, Ended, float]) -> None:
         arguments = ("--by", "reward", "--kind", "recorded", "--json")

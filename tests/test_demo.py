@@ -3,6 +3,7 @@
 import asyncio
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +15,13 @@ import pytest
 from rich.console import Console
 
 from application.callosum import CorpusCallosum
+from interface.demo.ending import command_name
 from interface.demo.scene import MOST_CRASHES, BridgeDownError, DemoResult, Scene, run_demo
 from interface.demo.screen import Screen
 from interface.demo.survey import Report, Said, said_in
 from interface.session import CommandError
 from tests.processes import start
+from tests.terminal import ROOT, asked, environment
 
 TREE = {
     f"part{number // 5}/file{number}.py": f"class Thing{number % 3}:\n    pass  # TODO\n" for number in range(20)
@@ -87,6 +90,44 @@ def test_the_demo_reports_what_is_in_the_directory(played: Played) -> None:
     assert ("TODO", 20, 20) in report.found
     assert ("Thing1", 7, 7) in report.found
     assert "TODO: 20 matches in 20 files" in text
+
+
+def test_the_demo_ends_with_commands_to_copy(played: Played) -> None:
+    result, text = played
+    where = f"{str(result.dialogue)[:8]} --url {result.url}"
+    for line, command in zip(text.splitlines()[-2:], ("transcript", "metrics"), strict=True):
+        assert line == f"  python -m interface.cli {command} {where}"
+
+
+@pytest.mark.parametrize(
+    ("started", "named"),
+    [
+        (".venv/bin/callosum", ".venv/bin/callosum"),
+        ("/a b/callosum", "'/a b/callosum'"),
+        ("/project/interface/cli.py", "python -m interface.cli"),
+    ],
+)
+def test_a_command_is_named_as_it_was_started(monkeypatch: pytest.MonkeyPatch, started: str, named: str) -> None:
+    monkeypatch.setattr(sys, "argv", [started])
+    assert command_name() == named
+
+
+def test_a_command_on_the_path_needs_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "callosum"
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", [str(program)])
+    assert command_name() == "callosum"
+
+
+def test_without_a_checkout_the_demo_is_of_the_current_directory(tmp_path: Path) -> None:
+    for package in ("application", "domain", "infrastructure", "interface", "projections"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-P", "-m", "interface.cli", "demo", "--help"]
+    installed = {**environment(), "PYTHONPATH": str(tmp_path), "COLUMNS": "200"}
+    shown = subprocess.run(command, env=installed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "current directory" in shown
+    assert "this project" in asked("demo", "--help").out
 
 
 def test_every_message_of_the_demo_may_be_sent_again(played: Played) -> None:
@@ -234,6 +275,7 @@ PLAY = """
 import asyncio, sys
 from pathlib import Path
 from rich.console import Console
+from interface.demo.ending import command_name
 from interface.demo.scene import run_demo
 asyncio.run(run_demo(Path(sys.argv[1]), sys.argv[2], console=Console(), pace=0.1))
 """

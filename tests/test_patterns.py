@@ -63,6 +63,21 @@ def test_finding_says_why_in_a_sentence() -> None:
     assert finding.why == "The same was said 2 times from internal to external, from message 4 to 9."
 
 
+def test_slow_repetition_says_why_it_is_no_echo_loop() -> None:
+    detector = Repetition()
+    detector.add(1, OUT, "x")
+    detector.add(11, OUT, "x")
+    finding = detector.add(21, OUT, "x")
+    assert finding is not None
+    assert finding.why == (
+        "The same was said 3 times from internal to external, from message 1 to 21,"
+        " but never 3 times within 20 messages."
+    )
+    finding = detector.add(22, OUT, "x")
+    assert finding is not None
+    assert finding.why.endswith("from message 1 to 22."), "now it is one"
+
+
 def call(name: str, arguments: str, call_id: str) -> dict[str, Any]:
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 

@@ -123,6 +123,16 @@ class TestSending:
         )
         assert [receipt.sequence for receipt in receipts] == list(range(1, 501))
 
+    async def test_a_large_batch_is_not_overtaken_in_its_dialogue(self, callosum: CorpusCallosum) -> None:
+        dialogue = await callosum.open_dialogue("large")
+        large = [message([number, ["x"] * 20_000]) for number in range(60)]
+        outcomes = await asyncio.gather(
+            callosum.send_many(dialogue, large),
+            callosum.send(dialogue, **USUAL, payload="after"),
+            callosum.close_dialogue(dialogue, "done"),
+        )
+        assert outcomes[1].sequence == 61
+
     async def test_closing_and_sending_at_once_lose_nothing(self, callosum: CorpusCallosum) -> None:
         dialogue = await callosum.open_dialogue("race")
         before = [callosum.send(dialogue, **USUAL, payload=n) for n in range(5)]

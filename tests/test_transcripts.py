@@ -141,6 +141,20 @@ def places(found: list[Transcript | BrokenLine]) -> list[tuple[type, int]]:
     return [(type(one), one.line) for one in found]
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"messages": []}{}', "extra data at column 17; expected one document in a file, or one on a line."),
+        ('{"messages": "x', "unterminated string starting at column 14."),
+    ],
+)
+def test_a_syntax_error_is_one_sentence(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "broken.jsonl").write_text(text)
+    [broken] = read_transcripts(tmp_path / "broken.jsonl")
+    assert isinstance(broken, BrokenLine)
+    assert broken.reason == f"It is not JSON: {reason}"
+
+
 @pytest.mark.parametrize("text", [b"", b"\n \r\n\t\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
 def test_an_empty_file_yields_nothing(read: Read, text: bytes) -> None:
     assert read(text) == []

@@ -1,7 +1,10 @@
 """What the demo shows at its end: what the planner learned, the measures, balance over time, and the verdict."""
 
 import shlex
+import shutil
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 from uuid import UUID
 
@@ -16,11 +19,21 @@ from domain.measures import ASSESSABLE_ABOVE, Balance
 from interface.demo.audit import Audit
 from interface.demo.planner import MARKS
 from interface.demo.plot import plot
-from interface.demo.survey import Report, many, said_in
-from interface.text import duration, one_line
+from interface.demo.survey import Report, said_in
+from interface.render import BALANCE, BALANCED, COORDINATION, EMERGENCE
+from interface.text import duration, many, one_line
 from projections.answers import ConsciousnessMetrics, ResponseTime
 
-__all__ = ["Evidence", "Kill", "balance_over_time", "learned", "metrics_table", "show_ending", "verdict"]
+__all__ = [
+    "Evidence",
+    "Kill",
+    "balance_over_time",
+    "command_name",
+    "learned",
+    "metrics_table",
+    "show_ending",
+    "verdict",
+]
 
 MOST_SHOWN: Final = 8
 
@@ -52,9 +65,17 @@ def show_ending(console: Console, dialogue: UUID, evidence: Evidence, kills: Seq
     console.print(metrics_table(evidence.metrics))
     _show(console, "", balance_plot(transcript, kills, width=min(60, max(console.width - 6, 20))), "")
     _show(console, *verdict(evidence, kills), style="bold green" if evidence.passed else "bold red")
-    where = f"{dialogue} --url {shlex.quote(url)}"
     _show(console, "", "The log stays. To look further:")
-    _show(console, f"  callosum transcript {where}", f"  callosum metrics {where}")
+    where = f"{str(dialogue)[:8]} --url {shlex.quote(url)}"
+    _show(console, *(f"  {command_name()} {command} {where}" for command in ("transcript", "metrics")))
+
+
+def command_name() -> str:
+    """How to start the command line again in the way that this process was."""
+    program = Path(sys.argv[0])
+    if program.name != "callosum":
+        return "python -m interface.cli"
+    return program.name if shutil.which(program.name) == str(program) else shlex.quote(str(program))
 
 
 def verdict(evidence: Evidence, kills: Sequence[Kill]) -> list[str]:
@@ -106,19 +127,19 @@ def metrics_table(metrics: ConsciousnessMetrics) -> Table:
     table.add_column("meaning")
     total, z = metrics.total_messages, metrics.coordination_z
     directions = f"{metrics.internal_to_external} → and {metrics.external_to_internal} ←, the others on one tract"
-    table.add_row("total_messages", str(total), directions)
-    table.add_row("dialogue_balance_ratio", f"{metrics.dialogue_balance_ratio:.4f}", "1: both tracts say as much")
-    balanced = "messages right after which the ratio was above 0.7"
-    table.add_row("balanced_dialogue_events", str(metrics.balanced_dialogue_events), balanced)
+    table.add_row("messages", str(total), directions)
+    table.add_row(BALANCE, f"{metrics.dialogue_balance_ratio:.4f}", "1: both tracts say as much")
+    balanced = "messages right after which balance was above 0.7"
+    table.add_row(BALANCED, str(metrics.balanced_dialogue_events), balanced)
     if metrics.emergence_assessable:
-        formula = "0.7 · ratio + 0.3 · min(1, balanced / 100)"
-        table.add_row("emergence_score", f"{metrics.emergence_score:.4f}", formula)
+        formula = "0.7 · balance + 0.3 · min(1, balanced messages / 100)"
+        table.add_row(EMERGENCE, f"{metrics.emergence_score:.4f}", formula)
     else:
-        table.add_row("emergence_score", "none", f"not assessable: {total} of {ASSESSABLE_ABOVE + 1} messages")
+        table.add_row(EMERGENCE, "none", f"not assessable: {total} of {ASSESSABLE_ABOVE + 1} messages")
     turns = "above 0 they take turns, below 0 they hold monologues"
-    table.add_row("coordination_z", "unknown" if z is None else f"{z:.2f}", turns)
-    table.add_row("response_time.external", *_response(metrics.response_time.external))
-    table.add_row("response_time.internal", *_response(metrics.response_time.internal))
+    table.add_row(COORDINATION, "unknown" if z is None else f"{z:.2f}", turns)
+    table.add_row("external answers", *_response(metrics.response_time.external))
+    table.add_row("internal answers", *_response(metrics.response_time.internal))
     table.add_row("findings", str(metrics.findings), "times that something was said again and again")
     return table
 

@@ -25,9 +25,10 @@ from interface.demo.audit import audit
 from interface.demo.bridge import PROJECT, BridgeProcess, agents_command, bridge_process
 from interface.demo.ending import Evidence, Kill, show_ending
 from interface.demo.screen import Screen
-from interface.demo.survey import Plan, many, said_in
+from interface.demo.survey import Plan, said_in
+from interface.options import IN_CHECKOUT
 from interface.session import CommandError
-from interface.text import one_line, shortened
+from interface.text import many, one_line, shortened
 
 __all__ = ["PACE", "BridgeDownError", "DemoResult", "Scene", "run_demo"]
 
@@ -201,7 +202,7 @@ async def run_demo(
     Cancelling it ends the bridge's process too.
 
     Args:
-        directory: what to survey; None: this project.
+        directory: what to survey; None: this project or, where that is only installed, the current directory.
         url: the log, in a file; None: a new one in a temporary directory, which stays.
         console: where to show it; what is no terminal gets plain lines.
         pace: seconds before everything that is said.
@@ -210,7 +211,7 @@ async def run_demo(
     Raises:
         CommandError: there is no such directory, or the log is not in a file.
     """
-    root = _checked_directory(directory or PROJECT)
+    root = _checked_directory(directory or (PROJECT if IN_CHECKOUT else Path()))
     log = _checked_url(url or f"sqlite:///{tempfile.mkdtemp(prefix='callosum-demo-')}/demo.db")
     async with CorpusCallosum.open(log) as callosum:
         dialogue = await callosum.open_dialogue(f"a survey of {shortened(one_line(str(root)))}")

@@ -6,6 +6,7 @@ from typing import assert_never
 import msgspec
 
 from domain.message import Payload
+from interface.text import many
 
 __all__ = [
     "Answer",
@@ -18,15 +19,9 @@ __all__ = [
     "Report",
     "Said",
     "Tool",
-    "many",
     "payload_of",
     "said_in",
 ]
-
-
-def many(number: int, noun: str, plural: str | None = None) -> str:
-    """``1 line``, ``2 lines``."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 class Tool(StrEnum):
@@ -129,7 +124,8 @@ class Plan(_Said, frozen=True):
         return self.directories + self.files + self.words // 2
 
     def __str__(self) -> str:
-        return f"the plan: {self.questions} questions, {self.files} files to count, {self.words} words to look for"
+        count, search = many(self.files, "file"), many(self.words, "word")
+        return f"the plan: {many(self.questions, 'question')}, {count} to count, {search} to look for"
 
 
 class Report(_Said, frozen=True):
