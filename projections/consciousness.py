@@ -4,6 +4,7 @@ Live and recorded dialogues are never mixed: each kind is a scope of its own.
 """
 
 from collections.abc import Sequence
+from time import sleep
 from typing import Final
 from uuid import UUID
 
@@ -66,6 +67,7 @@ class Consciousness:
         for event in events:
             try:
                 self._apply(event)
+                sleep(0)  # offers the interpreter to the event loop, which must wait 5 ms to force it
             except CheckpointMovedError:
                 raise
             except Exception as error:
