@@ -89,7 +89,7 @@ class CorpusCallosum:
             raise StoreSettingsError(str(error)) from error
         try:
             self._read_side = await self._open_read_side(settings)
-        except BaseException:
+        except BaseException:  # cancelled too: nobody else will close it
             await asyncio.to_thread(self._log.close)
             raise
         self._writer = Writer(self._log, clock=lambda: datetime.now(UTC))

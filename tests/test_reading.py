@@ -143,6 +143,15 @@ class TestTranscript:
         await callosum.close_dialogue(dialogue, "nothing to say")
         assert [said async for said in callosum.transcript(dialogue)] == []
 
+    async def test_it_ends_with_what_had_been_said_when_it_began(self, callosum: CorpusCallosum) -> None:
+        dialogue = await some_history(callosum, 3)
+        spoken = []
+        async for said in callosum.transcript(dialogue):
+            spoken.append(said.payload)
+            if len(spoken) < 10:
+                await callosum.send(dialogue, **USUAL, payload="later")
+        assert spoken == [0, 1, 2]
+
     async def test_an_unknown_dialogue_is_an_error(self, callosum: CorpusCallosum) -> None:
         with pytest.raises(DialogueNotFoundError):
             _ = [said async for said in callosum.transcript(uuid4())]

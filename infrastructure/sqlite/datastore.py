@@ -96,7 +96,7 @@ class ConnectionPool(library.SQLiteConnectionPool):
     def _get_connection(self, timeout: float = 0.0) -> library.SQLiteConnection:
         try:
             return super()._get_connection(timeout)
-        except BaseException:
+        except BaseException:  # whatever it is, the next writer must get its turn
             self._end_turn(self._turn.is_writer)
             self._turn.is_writer = None  # the library calls this method again from within
             raise
@@ -134,7 +134,7 @@ class ConnectionPool(library.SQLiteConnectionPool):
             try:
                 _check_layout(connection, self.db_name)
                 self._set_durability(connection)
-            except BaseException:
+            except BaseException:  # whatever it is, nobody else will close it
                 connection.close()
                 raise
         except sqlite3.Error as error:
