@@ -331,7 +331,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "look-for-other-processes-ten-times-less",
-        "infrastructure/sqlite/growth.py",
+        "infrastructure/sqlite/datastore.py",
         "LOOK_EVERY: Final = 0.0",
         "LOOK_EVERY: Final = 0.4",
         (f"{LOG}::test_appends_of_another_process_wake_within_50_ms",),

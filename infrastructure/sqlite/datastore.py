@@ -17,7 +17,7 @@ from uuid import uuid4
 from eventsourcing import persistence
 from eventsourcing import sqlite as library
 
-from infrastructure.sqlite.growth import Growth
+from infrastructure.growth import Growth
 
 __all__ = ["LAYOUT", "ConnectionPool", "Datastore", "columns"]
 
@@ -26,6 +26,9 @@ LAYOUT: Final = 1
 
 CHECKPOINT_PAGES: Final = 8000
 """Pages in the write-ahead file before it is folded into the database, 32 MiB: an append that does it waits."""
+
+LOOK_EVERY: Final = 0.03
+"""Seconds between looks for other processes' appends; SQLite tells nobody of them, and 50 ms are promised."""
 
 
 def _translated(error: sqlite3.Error, db_name: str) -> persistence.PersistenceError:
@@ -210,7 +213,7 @@ class Datastore(library.SQLiteDatastore):
         single_row_tracking: bool = True,
         originator_id_type: Literal["uuid", "text"] = "uuid",
     ) -> None:
-        self.growth = Growth()
+        self.growth = Growth(LOOK_EVERY)
         super().__init__(db_name, single_row_tracking=single_row_tracking, originator_id_type=originator_id_type)
         self.pool = ConnectionPool(db_name, lock_timeout, synchronous)
 

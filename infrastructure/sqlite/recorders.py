@@ -22,7 +22,7 @@ from application.recorder import (
     stored_digest,
 )
 from infrastructure.sqlite.datastore import Datastore, columns
-from infrastructure.sqlite.subscription import SQLiteSubscription
+from infrastructure.subscription import LogSubscription
 
 __all__ = [
     "SQLiteAggregateRecorder",
@@ -253,8 +253,8 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
     def interrupt(self) -> None:
         self.datastore.growth.interrupt()
 
-    def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> SQLiteSubscription:
-        return SQLiteSubscription(self, gt, topics)
+    def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> LogSubscription:
+        return LogSubscription(self, gt, topics, growth=self.datastore.growth, look=self.head)
 
 
 class SQLiteProcessRecorder(SQLiteTrackingRecorder, library.SQLiteProcessRecorder, SQLiteLogRecorder):
