@@ -97,7 +97,7 @@ class CorpusCallosum:
         return self
 
     async def _open_read_side(self, settings: Settings) -> ReadSide:
-        views = await asyncio.to_thread(Views, views_path(settings))
+        views = await asyncio.to_thread(Views, views_path(settings, self._log.epoch))
         emergence = EmergenceSettings(
             settings.emergence_window, settings.emergence_minimum, settings.emergence_threshold
         )

@@ -15,6 +15,7 @@ stay the eventsourcing library's PEP 249 tree (`eventsourcing.persistence`):
 `OperationalError` for a full disk or a locked file, and so on.
 """
 
+import re
 from uuid import UUID
 
 from eventsourcing.persistence import Notification, StoredEvent
@@ -38,8 +39,8 @@ class CallosumClosedError(CallosumError):
 
 class InvalidURLError(CallosumError):
     def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"The URL {url!r} {reason}.")
-        self.url = url
+        self.url = re.sub(r"(?<=://)[^/]*(?=@)", "…", url)  # no password in a log
+        super().__init__(f"The URL {self.url!r} {reason}.")
         self.reason = reason
 
 

@@ -11,7 +11,13 @@ from hashlib import sha1
 from typing import Any
 from uuid import UUID
 
-from eventsourcing.persistence import ApplicationRecorder, IntegrityError, Notification, StoredEvent
+from eventsourcing.persistence import (
+    ApplicationRecorder,
+    IntegrityError,
+    Notification,
+    OperationalError,
+    StoredEvent,
+)
 
 __all__ = [
     "FIRST_CHAIN",
@@ -19,6 +25,7 @@ __all__ = [
     "Duplicate",
     "Entry",
     "KeyedMessage",
+    "LogLostError",
     "LogRecorder",
     "next_chain",
     "stored_digest",
@@ -77,6 +84,21 @@ class AppendRefusedError(IntegrityError):
         self.duplicates = tuple(duplicates)
 
 
+class LogLostError(OperationalError):
+    """The log is not the one that was seen: its server lost entries that it had acknowledged, or all of it.
+
+    Attributes:
+        seen: the last position that was known.
+        head: where the log ends now.
+    """
+
+    def __init__(self, seen: int, head: int) -> None:
+        end = f"ends at position {head}" if head < seen else "holds another history"
+        super().__init__(f"The log {end}; what was acknowledged at position {seen} is lost.")
+        self.seen = seen
+        self.head = head
+
+
 def stored_digest(stored: StoredEvent) -> bytes:
     """SHA-1 over originator id (a UUID as 32 hex digits), version (decimal), topic and state.
 
@@ -119,6 +141,8 @@ class LogRecorder(ApplicationRecorder):
 
         Raises:
             AppendRefusedError: a version or a key is taken; names all of them.
+            LogLostError: the log is not the one that was appended to and told by aggregate before; raised by
+                `select_events` too, and again until `accept_loss`.
         """
 
     @abstractmethod
@@ -141,7 +165,19 @@ class LogRecorder(ApplicationRecorder):
     def wait_beyond(self, position: int, timeout: float) -> bool:
         """Block until the head is beyond `position`: True, or False after `timeout` seconds or `interrupt`.
 
-        At once for entries appended through this recorder, within 50 ms for others'.
+        At once for entries appended through this recorder, within 50 ms for others'. True as well when the log
+        has become shorter than `position`.
+        """
+
+    @abstractmethod
+    def tip(self) -> tuple[int, bytes]:
+        """The last position and its chain; 0 and `FIRST_CHAIN` when the log is empty."""
+
+    @abstractmethod
+    def accept_loss(self) -> None:
+        """Go on from what there is, after a `LogLostError`, when all that came of the lost entries is forgotten.
+
+        The epoch may be another one then.
         """
 
     @abstractmethod

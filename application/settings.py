@@ -1,5 +1,6 @@
 """Settings of the service: from the call, the environment (``CALLOSUM_…``) or defaults, in that order."""
 
+import os
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -9,9 +10,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from application.errors import InvalidURLError
 
-__all__ = ["Settings", "sqlite_path", "store_environment", "views_path"]
+__all__ = ["IN_MEMORY", "Settings", "log_file", "sqlite_path", "store_environment", "views_path"]
 
 IN_MEMORY: Final = "sqlite://"
+REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
 
 
 class Settings(BaseSettings):
@@ -19,9 +21,10 @@ class Settings(BaseSettings):
 
     Attributes:
         url: the log. ``sqlite:///callosum.db`` (a path from here), ``sqlite:////var/lib/callosum.db`` (from the
-            root), ``sqlite://`` (in memory, gone when closed).
-        views: the read models, a ``sqlite:`` URL as well; by default a file beside the log's. They are a cache:
-            deleting them costs a rebuild, nothing else.
+            root), ``sqlite://`` (in memory, gone when closed). On a Redis server ``redis://[user:password@]host``,
+            ``rediss://…`` (TLS) or ``unix:///path/to/socket``, with ``?namespace=name`` for more than one log.
+        views: the read models, a ``sqlite:`` URL; by default a file beside the log's, for a log on a server one in
+            the user's cache directory. They are a cache: deleting them costs a rebuild, nothing else.
         project: whether this process keeps the read models current. Any number of processes may; one must.
         cached_dialogues: how many the command side keeps in memory.
         emergence_window, emergence_minimum, emergence_threshold: what makes a message emergent: of the last
@@ -42,10 +45,17 @@ class Settings(BaseSettings):
 
 def store_environment(url: str) -> dict[str, str]:
     """How the eventsourcing library is told of the store. The persistence module is named, never imported."""
-    parts = urlsplit(url)
-    if parts.scheme != "sqlite":
-        raise InvalidURLError(url, "has an unknown scheme; known is sqlite")
-    return {"PERSISTENCE_MODULE": "infrastructure.sqlite", "SQLITE_DBNAME": sqlite_path(url) or ":memory:"}
+    scheme = urlsplit(url).scheme
+    if scheme == "sqlite":
+        return {"PERSISTENCE_MODULE": "infrastructure.sqlite", "SQLITE_DBNAME": sqlite_path(url) or ":memory:"}
+    if scheme in REDIS_SCHEMES:
+        return {"PERSISTENCE_MODULE": "infrastructure.redis_streams", "REDIS_URL": url}
+    raise InvalidURLError(url, f"has an unknown scheme; known are sqlite, {', '.join(REDIS_SCHEMES)}")
+
+
+def log_file(url: str) -> str | None:
+    """The file that the log is in, absolute; None: on a server, or in memory."""
+    return sqlite_path(url) if urlsplit(url).scheme == "sqlite" else None
 
 
 def sqlite_path(url: str) -> str | None:
@@ -62,9 +72,16 @@ def sqlite_path(url: str) -> str | None:
     return str(Path(path).absolute())
 
 
-def views_path(settings: Settings) -> str | None:
-    """The read models' file; by default ``name.views.db`` beside ``name.db``. None: in memory."""
+def views_path(settings: Settings, epoch: str) -> str | None:
+    """The read models' file; by default ``name.views.db`` beside ``name.db``. None: in memory.
+
+    A server's log has none beside it: by default they are in the user's cache directory, under the log's epoch.
+    """
     if settings.views is not None:
         return sqlite_path(settings.views)
+    if urlsplit(settings.url).scheme in REDIS_SCHEMES:
+        directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "corpus-callosum"
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return str(directory / f"{epoch}.views.db")
     path = sqlite_path(settings.url)
     return None if path is None else f"{path.removesuffix('.db')}.views.db"

@@ -1,8 +1,7 @@
 """Waiting for a log to grow."""
 
 from collections.abc import Callable
-from math import inf
-from threading import Condition
+from threading import TIMEOUT_MAX, Condition
 from time import monotonic
 
 __all__ = ["Growth"]
@@ -15,7 +14,7 @@ class Growth:
         look_every: seconds between looks, for a store that does not tell of other processes' appends.
     """
 
-    def __init__(self, look_every: float = inf) -> None:
+    def __init__(self, look_every: float = TIMEOUT_MAX) -> None:
         self._look_every = look_every
         self._changed = Condition()
         self._head = 0

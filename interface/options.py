@@ -96,7 +96,7 @@ Url = Annotated[
         "--url",
         metavar="URL",
         show_default="CALLOSUM_URL, else sqlite:///callosum.db",
-        help="The log: sqlite:///relative.db, sqlite:////absolute/path.db, or sqlite:// in memory.",
+        help="The log: sqlite:///relative.db, sqlite:////absolute/path.db, redis://host, rediss://host or unix:///socket.",
     ),
 ]
 AsJson = Annotated[

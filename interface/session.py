@@ -27,7 +27,7 @@ from sqlalchemy.exc import DBAPIError
 
 from application.callosum import CorpusCallosum
 from application.errors import LogError
-from application.settings import Settings, sqlite_path
+from application.settings import IN_MEMORY, Settings, log_file
 from domain.errors import CallosumError
 from interface.text import one_line
 from projections.errors import ProjectionFailedError
@@ -136,14 +136,14 @@ async def _on_service(command: Command, url: str | None, creates: bool, reads_vi
     if not creates:
         _check_exists(settings.url)
     if not reads_views:
-        settings = settings.model_copy(update={"project": False, "views": "sqlite://"})
+        settings = settings.model_copy(update={"project": False, "views": IN_MEMORY})
     async with CorpusCallosum.open(settings=settings) as callosum:
         return await command(callosum)
 
 
 def _check_exists(url: str) -> None:
-    path = sqlite_path(url) if url.startswith("sqlite:") else None
-    if url == "sqlite://":
+    path = log_file(url)
+    if url == IN_MEMORY:
         raise CommandError("A log in memory begins empty; name a file with --url.")
     if path is not None and not Path(path).exists():
         raise CommandError(f"No log at {path}; import or send something first, or name another with --url.")

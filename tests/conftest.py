@@ -2,21 +2,46 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from corpus_callosum import CorpusCallosum
+from infrastructure.redis_streams.binaries import Binary
+from tests.redis_stores import shared_server
+from tests.servers import (  # noqa: F401  # fixtures
+    BINARIES,
+    certificates,
+    private_server,
+    redis_binary,
+    redis_server,
+    tls_server,
+)
+
+STORES = {"sqlite file": None, "sqlite memory": None, **{binary.name: binary for binary in BINARIES}}
 
 
-@pytest.fixture(params=["sqlite file", "sqlite memory"])
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the read models of a server's log are kept."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def _url(binary: Binary | None, name: str, directory: Path) -> str:
+    if binary is not None:
+        return f"{shared_server(binary).url}?namespace={uuid4().hex}"
+    return "sqlite://" if name == "sqlite memory" else f"sqlite:///{directory}/callosum.db"
+
+
+@pytest.fixture(params=STORES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return {"sqlite file": f"sqlite:///{tmp_path}/callosum.db", "sqlite memory": "sqlite://"}[request.param]
+    return _url(STORES[request.param], request.param, tmp_path)
 
 
-@pytest.fixture
-def lasting_url(tmp_path: Path) -> str:
+@pytest.fixture(params=[name for name in STORES if name != "sqlite memory"])
+def lasting_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A store that outlives the process."""
-    return f"sqlite:///{tmp_path}/callosum.db"
+    return _url(STORES[request.param], request.param, tmp_path)
 
 
 @pytest.fixture

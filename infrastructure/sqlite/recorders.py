@@ -236,6 +236,15 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
         """The last position; 0 when the log is empty."""
         return self.max_notification_id() or 0
 
+    def tip(self) -> tuple[int, bytes]:
+        with self.datastore.transaction(commit=False) as c:
+            c.execute(_LAST)
+            head, _, chain = c.fetchone() or (0, 0, FIRST_CHAIN)
+        return head, chain
+
+    def accept_loss(self) -> None:
+        """Nothing to do: a process that has seen an entry does not outlive its loss here."""
+
     def position_at(self, time: int) -> int:
         with self.datastore.transaction(commit=False) as c:
 

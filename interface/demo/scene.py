@@ -17,7 +17,7 @@ from rich.console import Console
 
 from application.callosum import CorpusCallosum
 from application.reading import messages_of
-from application.settings import sqlite_path
+from application.settings import IN_MEMORY
 from domain.dialogue import Dialogue
 from domain.errors import CallosumError
 from interface.demo.agents import Acknowledgement
@@ -253,7 +253,7 @@ def _checked_directory(directory: Path) -> Path:
 
 
 def _checked_url(url: str) -> str:
-    if sqlite_path(url) is None:
+    if url == IN_MEMORY:
         raise CommandError(
             "A log in memory is seen by one process only; the demo has two and needs one in a file."
         )

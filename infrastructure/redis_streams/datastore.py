@@ -1,0 +1,93 @@
+"""One log's place on a server: its keys, its identity, and who waits for it to grow."""
+
+import re
+from typing import Final
+from uuid import UUID, uuid4
+
+from eventsourcing.persistence import ProgrammingError
+
+from infrastructure.growth import Growth
+from infrastructure.redis_streams import wire
+from infrastructure.redis_streams.connection import Connections, Script
+from infrastructure.redis_streams.listener import Listener
+
+__all__ = ["LAYOUT", "Datastore", "Keys"]
+
+LAYOUT: Final = 1
+"""Version of the keys and what they hold; counted up when they change."""
+
+_CLAIM: Final = Script("claim")
+
+
+class Keys:
+    """All keys of a namespace share a hash tag, so that one script may touch them all."""
+
+    def __init__(self, namespace: str) -> None:
+        self._prefix = f"{{{namespace}}}:"
+        self.log = self._prefix + "log"
+        self.head = self._prefix + "head"
+        self.meta = self._prefix + "meta"
+        self.tracking = self._prefix + "tracking"
+
+    def of(self, kind: str, originator_id: UUID | str) -> str:
+        """Of one aggregate: ``stream``, ``idempotency``, or where events of a purpose are."""
+        return f"{self._prefix}{kind}:{stored_id(originator_id)}"
+
+    def own(self, name: str) -> str:
+        """A key for something else that belongs to this namespace, such as a read model."""
+        return f"{self._prefix}own:{name}"
+
+
+def stored_id(originator_id: UUID | str) -> str:
+    return originator_id.hex if isinstance(originator_id, UUID) else originator_id
+
+
+class Datastore:
+    """What the recorders of one factory share.
+
+    Args:
+        url: as `Connections` takes it; its ``namespace`` goes before the one that is given.
+        namespace: of the log's keys, letters, digits and ``._-``; several logs may share a server's database.
+        timeout: seconds to wait for the server.
+        text_ids: whether originator ids are read as text; else as UUIDs.
+    """
+
+    def __init__(self, url: str, *, namespace: str, timeout: float, text_ids: bool = False) -> None:
+        self.connections = Connections(url, timeout)
+        namespace = self.connections.options.get("namespace", namespace)
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", namespace):
+            raise ValueError(
+                f"the namespace {namespace!r} is not 1 to 100 letters, digits, dots, hyphens, underscores"
+            )
+        self.namespace = namespace
+        self.keys = Keys(namespace)
+        self.text_ids = text_ids
+        self.growth = Growth()
+        self.listener = Listener(self.connections.dedicated, self.keys.log, self.growth, timeout)
+
+    def originator_id(self, stored: str) -> UUID | str:
+        if self.text_ids:
+            return stored
+        try:
+            return UUID(stored)
+        except ValueError:
+            return stored  # a damaged entry is for `verify` and for the mapper to tell of
+
+    def claim(self) -> tuple[str, tuple[int, bytes]]:
+        """Make an empty namespace this program's. The log's epoch, and its last position and chain."""
+        keys = self.keys
+        layout, epoch, *tip, _ = self.connections.run(
+            _CLAIM, [keys.meta, keys.head, keys.log], [str(LAYOUT), uuid4().hex]
+        )
+        if wire.text(layout) != str(LAYOUT):
+            found = f"layout {wire.text(layout)}" if layout else "a log without a layout"
+            raise ProgrammingError(
+                f"Redis at {self.connections.address}: the namespace {self.namespace!r} holds {found}; "
+                f"this program knows layout {LAYOUT}."
+            )
+        return wire.text(epoch), wire.tip(tip)
+
+    def close(self) -> None:
+        self.growth.interrupt()
+        self.listener.stop()
+        self.connections.close()

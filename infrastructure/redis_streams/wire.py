@@ -1,0 +1,57 @@
+"""What the server answers, as types."""
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+from application.recorder import Duplicate, Entry
+
+__all__ = ["duplicate", "entries", "integer", "positions", "text", "tip", "versioned"]
+
+_KEYED = struct.Struct(">QQ20s")
+
+
+def text(reply: Any) -> str:
+    return str(reply, "utf-8", "surrogateescape")
+
+
+def integer(reply: Any) -> int:
+    """Of a number, or its decimal digits; None is 0."""
+    return int(reply or 0)
+
+
+def tip(reply: Sequence[Any]) -> tuple[int, bytes]:
+    """Position and chain of the last entry, as the head and the scripts give them."""
+    position, chain = reply
+    return integer(position), bytes.fromhex(text(chain)) if chain else bytes(20)
+
+
+def positions(packed: bytes) -> tuple[int, ...]:
+    """Of consecutive versions; 0 where a version has no event."""
+    return struct.unpack(f">{len(packed) // 8}Q", packed)
+
+
+def entries(reply: Sequence[Any], originator_id: Callable[[str], UUID | str]) -> list[Entry]:
+    """Of pairs of an entry's id and its fields: id, version, topic, at, chain, state, each behind its name."""
+    return [
+        Entry(
+            originator_id(text(fields[1])),
+            int(fields[3]),
+            text(fields[5]),
+            fields[11],
+            int(position[:-2]),
+            int(fields[7]),
+            bytes.fromhex(text(fields[9])),
+        )
+        for position, fields in reply
+    ]
+
+
+def duplicate(originator_id: UUID, key: str, packed: bytes) -> Duplicate:
+    return Duplicate(originator_id, key, *_KEYED.unpack(packed))
+
+
+def versioned(reply: Sequence[Any]) -> list[tuple[int, bytes]]:
+    """Versions and members of a sorted set, as ZRANGE … WITHSCORES gives them."""
+    return [(int(float(reply[place + 1])), reply[place]) for place in range(0, len(reply), 2)]
