@@ -14,6 +14,7 @@ from application.errors import (
 )
 from application.importing import ImportReport
 from application.reading import RecordedMessage
+from application.recorder import LogLostError
 from application.settings import Settings
 from application.verification import Problem, Verification
 from domain.dialogue import Dialogue, Kind
@@ -82,6 +83,7 @@ __all__ = [
     "InvalidURLError",
     "Kind",
     "LogError",
+    "LogLostError",
     "Message",
     "PersistenceError",
     "Priority",

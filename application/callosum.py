@@ -287,7 +287,10 @@ class CorpusCallosum:
     async def follow(self, after: int = 0) -> AsyncIterator[Recorded]:
         """Every event beyond position `after`, in order: history first, then live, until the service is closed.
 
-        To resume, pass the position of the last event that was handled.
+        To resume, pass the position of the last event that was handled. It outlasts a store that is away.
+
+        Raises:
+            LogLostError: the store came back without events that were seen here; what follows them is unknown.
         """
         async for event in self._open_reader.follow(after):
             yield event

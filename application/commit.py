@@ -12,7 +12,7 @@ Cancelled while it still waits, it is dropped.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -26,7 +26,7 @@ from eventsourcing.persistence import PersistenceError
 from application.commands import Command, Draft, Places, RepeatedKeyError
 from application.errors import CallosumClosedError
 from application.log import DialogueLog
-from application.recorder import AppendRefusedError, Duplicate
+from application.recorder import AppendRefusedError, Duplicate, LogLostError
 from domain.errors import CallosumError
 
 __all__ = ["Writer", "commit"]
@@ -63,7 +63,16 @@ def commit(log: DialogueLog, commands: Sequence[Command[Any]], now: datetime) ->
                 if number not in refused.errors and number not in refused.deferred
             }
         left = {number: command for number, command in left.items() if number not in outcomes}
+    _accept_loss(log, outcomes.values())
     return [outcomes[number] for number in range(len(commands))]
+
+
+def _accept_loss(log: DialogueLog, outcomes: Iterable[Outcome]) -> None:
+    """A round that met a loss has failed as a whole; the next one goes on from what the log holds now."""
+    lost = [outcome for outcome in outcomes if isinstance(outcome, LogLostError)]
+    if lost:
+        _logger.error("%s", lost[0])
+        log.accept_loss()
 
 
 class _StaleError(Exception):

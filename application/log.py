@@ -10,7 +10,7 @@ from eventsourcing.persistence import Mapper
 
 from application.codec import EventMapper
 from application.errors import LogError
-from application.recorder import FIRST_CHAIN, Entry, LogRecorder
+from application.recorder import FIRST_CHAIN, Entry, LogLostError, LogRecorder, next_chain, stored_digest
 from domain.dialogue import Dialogue
 from domain.errors import DialogueNotFoundError
 from projections.fold import Recorded
@@ -86,15 +86,33 @@ class DialogueLog(Application[UUID]):
         entries = self.recorder.select_entries(after=position - 1, limit=1, stop=position)
         return entries[0].chain if entries else None
 
-    def read(self, *, after: int, limit: int, stop: int | None = None) -> Sequence[Recorded]:
+    def tip(self) -> tuple[int, bytes]:
+        """The last position and its chain."""
+        return self.recorder.tip()
+
+    def accept_loss(self) -> None:
+        """After a `LogLostError`: forget what may never have been, and go on from what there is."""
+        for dialogue in list(self._cache.cache):
+            self._cache.get(dialogue, evict=True)
+        self.recorder.accept_loss()
+
+    def read(
+        self, *, after: int, limit: int, stop: int | None = None, chain: bytes | None = None
+    ) -> Sequence[Recorded]:
         """Events at positions after + 1 to `stop` (inclusive), at most `limit`, in order.
 
+        With the chain of the entry at `after`, that entry must still be there.
+
         Raises:
+            LogLostError: it is gone, or another one stands there.
             UnknownTopicError, UnreadableEventError: the first event that cannot be read, unless events before
                 it can; those are returned, and the next call raises.
         """
         events: list[Recorded] = []
-        for entry in self.recorder.select_entries(after=after, limit=limit, stop=stop):
+        entries = self.recorder.select_entries(after=after, limit=limit, stop=stop)
+        if chain is not None and not self._continues(after, chain, entries):
+            raise LogLostError(after, self.head())
+        for entry in entries:
             try:
                 events.append(self.recorded(entry))
             except LogError:
@@ -102,6 +120,15 @@ class DialogueLog(Application[UUID]):
                     return events
                 raise
         return events
+
+    def _continues(self, after: int, chain: bytes, entries: Sequence[Entry]) -> bool:
+        """Whether what was read follows on that entry. The first link tells; if it does not, the entry itself."""
+        if entries:
+            first = entries[0]
+            linked = first.chain == next_chain(chain, stored_digest(first), first.at)
+        else:
+            linked = self.tip() == (after, chain)
+        return linked or self.chain_at(after) == chain
 
     def stream(self, dialogue: UUID, *, after: int, limit: int) -> Sequence[Recorded]:
         """A dialogue's events of versions after + 1 and on, at most `limit`, in order."""

@@ -32,7 +32,7 @@ class ReadSide:
         self._log = log
         self._reader = reader
         self._views = views
-        self._queries = Queries(views, log.epoch)
+        self._queries = Queries(views, lambda: log.epoch)
         self._closed = False
         self._runner = Runner(log, views, projection) if projection else None
         self._loop = asyncio.get_running_loop()
@@ -63,10 +63,22 @@ class ReadSide:
     async def _position(self, at_least: int | None) -> int:
         if at_least == 0:
             return 0
-        head = await self._reader.call(self._log.head)
+        head = await self._trusted_head()
         if at_least is not None and not 0 <= at_least <= head:
             raise InvalidCommandError("position to include", f"is {at_least}; the log ends at {head}")
         return head if at_least is None else at_least
+
+    async def _trusted_head(self) -> int:
+        """The log's last position, when the read models are not ahead of it: a server may lose the log's end."""
+        while True:
+            moved = self._moved
+            head, chain = await self._reader.call(self._log.tip)
+            if self._runner is None or self._runner.ended:
+                return head
+            folded = self._runner.checkpoint
+            if head > folded.position or (head, chain) == (folded.position, folded.chain) or not folded.position:
+                return head
+            await moved.wait()  # until the runner has found out, too, or the log is read again as far as it is
 
     async def _wait_for(self, position: int) -> None:
         runner = self._runner

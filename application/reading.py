@@ -1,6 +1,7 @@
 """Reading the log from the event loop: in pages, from threads; and being told when it has grown."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -9,8 +10,11 @@ from threading import Thread
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
+from eventsourcing.persistence import OperationalError
+
 from application.errors import CallosumClosedError
 from application.log import DialogueLog
+from application.recorder import LogLostError
 from domain.dialogue import Dialogue
 from domain.errors import DialogueNotFoundError, InvalidCommandError
 from domain.message import Message
@@ -19,6 +23,10 @@ from projections.fold import Recorded
 __all__ = ["Reader", "RecordedMessage", "Tail"]
 
 _PAGE = 256
+_RETRIES = (0.05, 0.1, 0.2, 0.5, 1.0)
+"""Seconds before a store that is away is asked again; the last one from then on."""
+
+_logger = logging.getLogger("callosum.reading")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -47,11 +55,12 @@ class Tail:
         self._head = 0
         self._grown = asyncio.Event()
         self._thread: Thread | None = None
+        self._losses = 0
         self._ended = False
         self._error: Exception | None = None
 
     async def beyond(self, position: int) -> bool:
-        """Wait until the log's head is beyond `position`; False when the service was closed instead.
+        """Wait until the log's head is beyond `position`, or has gone back; False when the service was closed.
 
         Raises:
             PersistenceError: the store failed meanwhile. The next call tries again.
@@ -61,7 +70,8 @@ class Tail:
             self._head = position
             self._thread = Thread(target=self._run, args=(position,), name="callosum-tail", daemon=True)
             self._thread.start()
-        while self._head <= position and not self._ended:
+        losses = self._losses
+        while self._head <= position and self._losses == losses and not self._ended:
             await self._grown.wait()
             if self._error is not None:
                 raise self._error
@@ -93,6 +103,7 @@ class Tail:
         self._wake(self._head)
 
     def _wake(self, head: int) -> None:
+        self._losses += head < self._head
         self._head = head
         self._grown.set()
         self._grown = asyncio.Event()
@@ -116,25 +127,42 @@ class Reader:
 
     async def pages(self, after: int, stop: int) -> AsyncIterator[Recorded]:
         """Events at positions after + 1 to `stop`, in order."""
+        chain: bytes | None = None
         while after < stop:
-            events = await self.call(self._log.read, after=after, limit=_PAGE, stop=stop)
+            events = await self.call(self._log.read, after=after, limit=_PAGE, stop=stop, chain=chain)
             for event in events:
                 yield event
             if not events:
                 return
-            after = events[-1].position
+            after, chain = events[-1].position, events[-1].chain
 
     async def follow(self, after: int) -> AsyncIterator[Recorded]:
         """Events at positions after + 1 and on: those there are, then each as it comes, until closed."""
-        if after < 0 or after > await self.call(self._log.head):
+        chain = await self.call(self._log.chain_at, after) if after >= 0 else None
+        if chain is None:
             raise InvalidCommandError("position to follow from", f"is {after}, which the log has not reached")
+        failures = 0
         while not self._closed:
-            events = await self.call(self._log.read, after=after, limit=_PAGE)
+            try:
+                events = await self.call(self._log.read, after=after, limit=_PAGE, chain=chain)
+                if not events and not await self._tail.beyond(after):
+                    return
+            except OperationalError as error:
+                await self._outlast(error, failures)
+                failures += 1
+                continue
+            failures = 0
             for event in events:
                 yield event
-                after = event.position
-            if not events and not await self._tail.beyond(after):
-                return
+                after, chain = event.position, event.chain
+
+    async def _outlast(self, error: OperationalError, failures: int) -> None:
+        """Wait a little for a store that is away."""
+        if isinstance(error, LogLostError):
+            raise error
+        if failures == 0:
+            _logger.warning("Followers wait for the log: %s", error)
+        await asyncio.sleep(_RETRIES[min(failures, len(_RETRIES) - 1)])
 
     async def transcript(self, dialogue: UUID) -> AsyncIterator[RecordedMessage]:
         """What was said in a dialogue up to now, in order."""

@@ -35,15 +35,19 @@ class EventLog(Protocol):
 
     @property
     def epoch(self) -> str:
-        """Random text, made when the log was created; another log has another one."""
+        """Random text, made when the log was created; another log in its place has another one."""
         ...
 
     def chain_at(self, position: int) -> bytes | None:
         """The chain of the entry at this position, or None when the log has no such entry."""
         ...
 
-    def read(self, *, after: int, limit: int) -> Sequence[Recorded]:
-        """Events at positions after + 1 and on, at most `limit`, in order."""
+    def read(self, *, after: int, limit: int, chain: bytes | None = None) -> Sequence[Recorded]:
+        """Events at positions after + 1 and on, at most `limit`, in order.
+
+        Raises:
+            OperationalError: the log is away for now, or the entry at `after` has not this chain any more.
+        """
         ...
 
     def wait_beyond(self, position: int, timeout: float) -> bool:

@@ -1,6 +1,6 @@
 """Reading the consciousness read model. Every answer is of one state of it and says up to which position."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -50,16 +50,17 @@ class DialogueSort(StrEnum):
 class Queries:
     """Blocking reads, from any thread, while a runner of this or another process writes."""
 
-    def __init__(self, views: Views, epoch: str | None = None) -> None:
-        """With an epoch, every answer is of that log's read models or an error."""
+    def __init__(self, views: Views, epoch: Callable[[], str] | None = None) -> None:
+        """With the epoch of a log, every answer is of that log's read models or an error."""
         self._views = views
         self._epoch = epoch
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
+        epoch = self._epoch() if self._epoch else None
         with self._views.reading() as connection:
             checkpoint = read_checkpoint(connection, Consciousness.NAME)
-            if checkpoint is not None and self._epoch not in {None, checkpoint.epoch}:
+            if checkpoint is not None and epoch not in {None, checkpoint.epoch}:
                 raise ReadModelTakenError(Consciousness.NAME, "they are of another log")
             yield connection
 

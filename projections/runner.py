@@ -50,8 +50,8 @@ MOST_MESSAGES: Final = 20_000
 _REST: Final = 0.02
 """Seconds in which new events gather before they are folded, unless somebody waits for them."""
 
-_RETRY: Final = 1.0
-"""Seconds before a database in trouble is tried again."""
+_RETRIES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+"""Seconds before a database in trouble is tried again; the last one from then on."""
 
 _WAIT: Final = 0.25
 """Seconds of one wait for the log; how long `stop` takes at most when nothing happens."""
@@ -150,21 +150,26 @@ class Runner:
         self._end(error)
 
     def _fold_on(self) -> None:
-        starting = True
+        starting, failures = True, 0
         while not self._stopping.is_set():
             try:
                 self._resume(starting=starting)
                 starting = False
                 while not self._stopping.is_set():
                     self._step()
+                    failures = 0
             except (LogOperationalError, OperationalError) as trouble:
                 # A lock, a full disk, a server that is away: it passes, and no event is at fault.
                 _logger.warning("The read models wait for their database or the log: %s", trouble)
                 self._projection.forget()
-                self._stopping.wait(_RETRY)
+                self._stopping.wait(_RETRIES[min(failures, len(_RETRIES) - 1)])
+                failures += 1
 
     def _step(self) -> None:
-        events = self._log.read(after=self._checkpoint.position, limit=self._limit)
+        here = self._checkpoint
+        events = self._log.read(
+            after=here.position, limit=self._limit, chain=here.chain if here.position else None
+        )
         if not events:
             self._wait()
             return
@@ -205,14 +210,17 @@ class Runner:
         self._reach(reached)
 
     def _resume(self, *, starting: bool) -> None:
-        """Go on from the stored checkpoint, or from the beginning when it is not of this log and projection."""
+        """Go on from the stored checkpoint, or from the beginning when it is not of this log and projection.
+
+        A log may also change under a running projection: when its server has lost the end of it, say.
+        """
         fresh = Checkpoint(self._projection.version, 0, b"", self._log.epoch)
         reason = None
         with self._views.writing() as connection:
             stored = read_checkpoint(connection, self._projection.NAME)
             if stored is not None:
                 reason = self._mismatch(stored, fresh)
-            if reason is not None and not starting:
+            if stored is not None and reason is not None and not starting and not self._ours(stored):
                 raise ReadModelTakenError(self._projection.NAME, reason)
             if stored is None or reason is not None:
                 self._empty(connection, fresh)
@@ -220,6 +228,9 @@ class Runner:
             self._refolds.append(reason)
             _logger.warning("The read models are built anew from position 1: %s.", reason)
         self._reach(fresh if stored is None or reason is not None else stored)
+
+    def _ours(self, stored: Checkpoint) -> bool:
+        return (stored.version, stored.epoch) == (self._checkpoint.version, self._checkpoint.epoch)
 
     def _mismatch(self, stored: Checkpoint, ours: Checkpoint) -> str | None:
         if stored.version != ours.version:

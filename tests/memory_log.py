@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from threading import Condition
 from uuid import UUID
 
+from eventsourcing.persistence import OperationalError
 from sqlalchemy import select
 
 from application.recorder import FIRST_CHAIN, next_chain
@@ -58,7 +59,13 @@ class MemoryLog:
     def chain_at(self, position: int) -> bytes | None:
         return self._entries[position - 1].chain if 1 <= position <= len(self._entries) else None
 
-    def read(self, *, after: int, limit: int) -> Sequence[Recorded]:
+    def lose(self, after: int) -> None:
+        """Forget what comes after this position, as a server does that had acknowledged more than it wrote."""
+        del self._entries[after:]
+
+    def read(self, *, after: int, limit: int, chain: bytes | None = None) -> Sequence[Recorded]:
+        if chain is not None and chain != self.chain_at(after):
+            raise OperationalError(f"the log has lost position {after}")
         entries = self._entries[after : after + min(limit, self.page)]
         before = [entry for entry in entries if self.unreadable is None or entry.position < self.unreadable]
         if entries and not before:

@@ -177,7 +177,6 @@ async def test_a_locked_database_makes_the_read_side_wait_and_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("projections.views._LOCK_TIMEOUT", 0.05)
-    monkeypatch.setattr("projections.runner._RETRY", 0.05)
     async with CorpusCallosum.open(f"sqlite:///{tmp_path}/callosum.db") as callosum:
         dialogue = await callosum.open_dialogue("locked")
         await callosum.consciousness_metrics(dialogue)

@@ -86,9 +86,9 @@ class Listener:
                 return
             self._connection = connection
         try:
-            connection.connect()
-            connection.send_command("SUBSCRIBE", self._channel)
-            connection.read_response()
+            for command in (("PING",), ("SUBSCRIBE", self._channel)):  # a server that loads refuses only the first
+                connection.send_command(*command)
+                connection.read_response()
             self._listening.set()
             self._growth.restart()
             while not self._stopping.is_set():

@@ -146,7 +146,8 @@ class RedisLogRecorder(LogRecorder):
 
     @property
     def epoch(self) -> str:
-        return self._epoch
+        """As it is now: the log may be emptied and begun anew while this program runs."""
+        return self.datastore.claim()[0]
 
     def insert_events(
         self,
