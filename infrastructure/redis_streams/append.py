@@ -1,0 +1,86 @@
+"""The append, as the script takes it and answers it."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from eventsourcing.persistence import DataError, IntegrityError, StoredEvent, Tracking
+
+from application.recorder import AppendRefusedError, KeyedMessage, LogLostError, stored_digest
+from infrastructure.redis_streams import wire
+from infrastructure.redis_streams.connection import Script, Word
+from infrastructure.redis_streams.datastore import Keys, stored_id
+
+__all__ = ["HIGHEST_VERSION", "Append", "not_beyond", "numbered"]
+
+HIGHEST_VERSION: Final = 64 * 1024 * 1024 - 1
+"""An index is a string of 8 bytes a version, and the server's strings end at 512 MB."""
+
+
+class Append:
+    """What is to be appended together: events, idempotency keys of their messages, a tracking record."""
+
+    SCRIPT: Final = Script("append")
+
+    def __init__(
+        self, stored_events: Sequence[StoredEvent], keyed: Sequence[KeyedMessage], tracking: Tracking | None
+    ) -> None:
+        self._events = stored_events
+        self._keyed = keyed
+        self._tracking = tracking
+        self._numbers = numbered([*(s.originator_id for s in stored_events), *(k.originator_id for k in keyed)])
+
+    def keys(self, names: Keys) -> list[Word]:
+        return [
+            names.log,
+            names.head,
+            names.meta,
+            names.tracking,
+            *(names.of("stream", originator_id) for originator_id in self._numbers),
+            *(names.of("idempotency", originator_id) for originator_id in self._numbers),
+        ]
+
+    def words(self) -> list[Word]:
+        """The script's arguments after the retry mark.
+
+        Raises:
+            DataError: a version is beyond what an index can hold.
+        """
+        t = self._tracking
+        application, tracked = (t.application_name, t.notification_id) if t else ("", 0)
+        words: list[Word] = [len(self._numbers), len(self._events), len(self._keyed), application, tracked]
+        for s in self._events:
+            if not 0 <= s.originator_version <= HIGHEST_VERSION:
+                raise DataError(f"Version {s.originator_version} is not within 0 and {HIGHEST_VERSION}.")
+            number, originator_id = self._numbers[s.originator_id], stored_id(s.originator_id)
+            words += (number, originator_id, s.originator_version, s.topic, stored_digest(s).hex(), s.state)
+        for k in self._keyed:
+            words += (self._numbers[k.originator_id], k.event + 1, k.key, k.sequence, k.digest)
+        return words
+
+    def outcome(self, reply: Sequence[Any], seen: int) -> tuple[int, bytes]:
+        """The first event's position and the last one's chain; or the error that says why nothing was appended."""
+        word, *values = reply
+        if word == b"OK":
+            return wire.tip(values)
+        if word == b"TRACKED" and self._tracking is not None:
+            raise not_beyond(self._tracking, wire.integer(values[0]))
+        if word == b"REFUSED":
+            raise self._refused(*values)
+        raise LogLostError(seen, wire.integer(values[0]) if word == b"LOST" else 0)
+
+    def _refused(self, conflicts: Sequence[int], duplicates: Sequence[Any]) -> AppendRefusedError:
+        taken = dict.fromkeys(self._events[number - 1].originator_id for number in conflicts)
+        seen = zip((self._keyed[number - 1] for number in duplicates[::2]), duplicates[1::2], strict=True)
+        return AppendRefusedError(list(taken), [wire.duplicate(k.originator_id, k.key, held) for k, held in seen])
+
+
+def not_beyond(tracking: Tracking, reached: int) -> IntegrityError:
+    return IntegrityError(
+        f"Position {tracking.notification_id} of {tracking.application_name!r} is not beyond {reached}."
+    )
+
+
+def numbered(originator_ids: Sequence[UUID | str]) -> dict[UUID | str, int]:
+    """Each of these once, with a number from 1 on."""
+    return {originator_id: number for number, originator_id in enumerate(dict.fromkeys(originator_ids), 1)}
