@@ -315,8 +315,8 @@ MUTATIONS: Final = (
     Mutation(
         "follow-from-one-event-too-early",
         "application/reading.py",
-        "                after = event.position\n            if not events",
-        "                after = event.position - 1\n            if not events",
+        "                after, chain = event.position, event.chain\n",
+        "                after, chain = event.position - 1, None\n",
         (
             "tests/test_reading.py::TestFollow::test_history_comes_first_then_what_happens_live",
             "tests/test_reading.py::TestFollow::test_history_of_many_pages_is_complete",
@@ -325,8 +325,8 @@ MUTATIONS: Final = (
     Mutation(
         "resume-from-the-beginning",
         "application/reading.py",
-        "            events = await self.call(self._log.read, after=after, limit=_PAGE)\n",
-        "            events = await self.call(self._log.read, after=0, limit=_PAGE)\n",
+        "                events = await self.call(self._log.read, after=after, limit=_PAGE, chain=chain)\n",
+        "                events = await self.call(self._log.read, after=0, limit=_PAGE)\n",
         ("tests/test_reading.py::TestFollow::test_it_resumes_after_any_position",),
     ),
     Mutation(
@@ -418,8 +418,8 @@ MUTATIONS: Final = (
     Mutation(
         "answer-from-any-logs-read-models",
         "projections/queries.py",
-        "self._epoch not in {None, checkpoint.epoch}",
-        "self._epoch is None",
+        "epoch not in {None, checkpoint.epoch}",
+        "checkpoint is None",
         (f"{READ_SIDE}::test_the_read_models_of_a_deleted_log_are_never_answered_with",),
     ),
     Mutation(
