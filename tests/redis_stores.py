@@ -22,7 +22,7 @@ __all__ = ["STORES", "shared_server"]
 def shared_server(binary: Binary) -> PrivateServer:
     """Started when the first test needs it, gone with the process. Tests keep apart by namespaces."""
     directory = TemporaryDirectory()
-    server = PrivateServer(binary, Path(directory.name), fsync="no")
+    server = PrivateServer(binary, Path(directory.name), fsync="everysec")
     server.start()
     atexit.register(directory.cleanup)
     atexit.register(server.kill)  # called first
