@@ -39,7 +39,7 @@ class CallosumClosedError(CallosumError):
 
 class InvalidURLError(CallosumError):
     def __init__(self, url: str, reason: str) -> None:
-        self.url = re.sub(r"(?<=://)[^/]*(?=@)", "…", url)  # no password in a log
+        self.url = re.sub(r"(?<=://).*(?=@)", "…", url)  # no password in a log
         super().__init__(f"The URL {self.url!r} {reason}.")
         self.reason = reason
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -22,7 +22,8 @@ class Settings(BaseSettings):
     Attributes:
         url: the log. ``sqlite:///callosum.db`` (a path from here), ``sqlite:////var/lib/callosum.db`` (from the
             root), ``sqlite://`` (in memory, gone when closed). On a Redis server ``redis://[user:password@]host``,
-            ``rediss://…`` (TLS) or ``unix:///path/to/socket``, with ``?namespace=name`` for more than one log.
+            ``rediss://…`` (TLS) or ``unix:///path/to/socket``, with ``?namespace=name`` for more than one log, and
+            ``?durability=none`` where it is no harm to lose it all.
         views: the read models, a ``sqlite:`` URL; by default a file beside the log's, for a log on a server one in
             the user's cache directory. They are a cache: deleting them costs a rebuild, nothing else.
         project: whether this process keeps the read models current. Any number of processes may; one must.
@@ -45,7 +46,7 @@ class Settings(BaseSettings):
 
 def store_environment(url: str) -> dict[str, str]:
     """How the eventsourcing library is told of the store. The persistence module is named, never imported."""
-    scheme = urlsplit(url).scheme
+    scheme = _scheme(url)
     if scheme == "sqlite":
         return {"PERSISTENCE_MODULE": "infrastructure.sqlite", "SQLITE_DBNAME": sqlite_path(url) or ":memory:"}
     if scheme in REDIS_SCHEMES:
@@ -53,19 +54,23 @@ def store_environment(url: str) -> dict[str, str]:
     raise InvalidURLError(url, f"has an unknown scheme; known are sqlite, {', '.join(REDIS_SCHEMES)}")
 
 
+def _scheme(url: str) -> str:
+    return url.partition(":")[0]  # parsing more of it may fail, and tell the password
+
+
 def log_file(url: str) -> str | None:
     """The file that the log is in, absolute; None: on a server, or in memory."""
-    return sqlite_path(url) if urlsplit(url).scheme == "sqlite" else None
+    return sqlite_path(url) if _scheme(url) == "sqlite" else None
 
 
 def sqlite_path(url: str) -> str | None:
     """The file that a ``sqlite:`` URL names, absolute, or None for in memory."""
-    parts = urlsplit(url)
-    if parts.scheme != "sqlite" or parts.netloc or parts.query or parts.fragment or not url.startswith(IN_MEMORY):
+    place = url.removeprefix(IN_MEMORY)
+    if not url.startswith(IN_MEMORY) or (place and not place.startswith("/")) or "?" in place or "#" in place:
         raise InvalidURLError(url, "is not of the form sqlite:///path, sqlite:////absolute/path or sqlite://")
-    if url == IN_MEMORY:
+    if not place:
         return None
-    path = unquote(parts.path[1:])
+    path = unquote(place[1:])
     if not path or "\0" in path or ":memory:" in path or "mode=memory" in path:
         raise InvalidURLError(url, "names no file")
     # Absolute, because connections are opened as they are needed, wherever the process is by then.
@@ -79,7 +84,7 @@ def views_path(settings: Settings, epoch: str) -> str | None:
     """
     if settings.views is not None:
         return sqlite_path(settings.views)
-    if urlsplit(settings.url).scheme in REDIS_SCHEMES:
+    if _scheme(settings.url) in REDIS_SCHEMES:
         directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "corpus-callosum"
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return str(directory / f"{epoch}.views.db")

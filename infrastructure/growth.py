@@ -12,13 +12,15 @@ class Growth:
 
     Args:
         look_every: seconds between looks, for a store that does not tell of other processes' appends.
+        told: whether it is told of them, or need not be, from the beginning; else from `restart` on.
     """
 
-    def __init__(self, look_every: float = TIMEOUT_MAX) -> None:
+    def __init__(self, look_every: float = TIMEOUT_MAX, *, told: bool = True) -> None:
         self._look_every = look_every
+        self._told = told
         self._changed = Condition()
         self._head = 0
-        self._looks = 0
+        self._restarts = 0
         self.interrupted = False
 
     def reached(self, head: int) -> None:
@@ -32,16 +34,21 @@ class Growth:
         self.wake()
 
     def wake(self) -> None:
-        """Let every waiter look at the log again, and ask again whether it was stopped."""
+        """Let every waiter ask again whether it was stopped."""
         with self._changed:
-            self._looks += 1
             self._changed.notify_all()
 
-    def restart(self) -> None:
-        """The store came back: forget what was known of the head, which may be lower now, and look again."""
+    def pause(self) -> None:
+        """Nobody tells of appends any more: all wait for `restart`, for as long as they may."""
         with self._changed:
-            self._head = 0
-        self.wake()
+            self._told = False
+
+    def restart(self) -> None:
+        """From now on it is told of every append. What was known of the head is void: it may be lower now."""
+        with self._changed:
+            self._head, self._told = 0, True
+            self._restarts += 1
+            self._changed.notify_all()
 
     def wait(
         self, position: int, timeout: float, look: Callable[[], int], stopped: Callable[[], bool] = lambda: False
@@ -57,15 +64,22 @@ class Growth:
             return self._head > position or self.interrupted or stopped()
 
         while not over():
-            looks = self._looks
-            if look() > position:
+            with self._changed:
+                self._changed.wait_for(lambda: over() or self._told, _until(deadline))
+                restarts = self._restarts
+            if over():
+                break
+            if self._told and look() > position:
                 return True
-            remaining = deadline - monotonic()
-            if remaining <= 0:
+            if monotonic() >= deadline:
                 return False
             with self._changed:
                 self._changed.wait_for(
-                    lambda looks=looks: over() or self._looks != looks,  # type: ignore[misc]  # bound in this turn
-                    min(remaining, self._look_every),
+                    lambda seen=restarts: over() or self._restarts != seen,  # type: ignore[misc]  # bound in this turn
+                    min(_until(deadline), self._look_every),
                 )
         return not (self.interrupted or stopped())
+
+
+def _until(deadline: float) -> float:
+    return min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)

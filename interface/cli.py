@@ -14,13 +14,18 @@ from interface.options import (
     AsJson,
     AsJsonLines,
     By,
+    FsyncModes,
     Full,
+    Kills,
     Limit,
     MaybeDialogue,
     OfKind,
     OfPattern,
     OfStatus,
     OneDialogue,
+    Seconds,
+    Senders,
+    ServerProgram,
     Sort,
     SortedBy,
     Url,
@@ -198,6 +203,45 @@ def verify(url: Url = None, json: AsJson = False) -> None:
     from interface.session import run
 
     run(verify_log(json=json), url, reads_views=False)
+
+
+@app.command()
+def durability(
+    *,
+    fsync: FsyncModes = None,
+    senders: Senders = 64,
+    seconds: Seconds = 3.0,
+    kills: Kills = 5,
+    server: ServerProgram = None,
+    json: AsJson = False,
+) -> None:
+    """See what a Redis server loses when it is killed.
+
+    Starts one of its own in the temporary directory (TMPDIR names another disk), kills it while messages are sent,
+    restarts it, and looks for every acknowledged message in its log. Servers that run already are not touched.
+    The exit status is 1 when a message was lost although appendfsync was always.
+    """
+    from application.durability import FSYNC_MODES, Trial
+    from interface.durability import show_durability
+    from interface.session import leave_with
+
+    asked = fsync or ("always", "everysec")
+    modes = [mode for mode in FSYNC_MODES if mode in asked]
+    trial = Trial(fsync=modes, senders=senders, seconds=seconds, kills=kills, server=server)
+    leave_with(show_durability(trial, json=json))
+
+
+@app.command()
+def doctor(url: Url = None, json: AsJson = False) -> None:
+    """Examine the store: what it can lose, what it has room for, and why it would be refused.
+
+    Nothing is changed, and the log is not opened. The exit status is 2 when the service refuses the store, 0 when
+    there are only warnings.
+    """
+    from interface.doctor import diagnose
+    from interface.session import leave_with
+
+    leave_with(diagnose(url, json=json))
 
 
 @app.command()

@@ -17,13 +17,18 @@ __all__ = [
     "AsJson",
     "AsJsonLines",
     "By",
+    "FsyncModes",
     "Full",
+    "Kills",
     "Limit",
     "MaybeDialogue",
     "OfKind",
     "OfPattern",
     "OfStatus",
     "OneDialogue",
+    "Seconds",
+    "Senders",
+    "ServerProgram",
     "Sort",
     "SortedBy",
     "Url",
@@ -32,6 +37,12 @@ __all__ = [
 
 IN_CHECKOUT: Final = Path(__file__).parents[1].joinpath("pyproject.toml").exists()
 """Whether this runs from the project itself, rather than from where it was installed."""
+
+FSYNC_MODES: Final = ("always", "everysec", "no")
+"""The modes of `application.durability`, without its imports."""
+
+LEAST_SECONDS: Final = 0.1
+MOST_SECONDS: Final = 3600
 
 _E = TypeVar("_E", bound=StrEnum)
 _NAMES: Final = tuple(name for names in PATTERNS.values() for name in names)
@@ -76,6 +87,22 @@ def _at_least(least: int) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def _fsync_mode(typed: str) -> str:
+    if typed not in FSYNC_MODES:
+        raise typer.BadParameter(f"{typed!r} is none of {', '.join(FSYNC_MODES)}.")
+    return typed
+
+
+def _seconds(typed: str) -> float:
+    try:
+        seconds = float(typed)
+    except ValueError:
+        seconds = 0.0
+    if not LEAST_SECONDS <= seconds <= MOST_SECONDS:  # false for NaN, too
+        raise typer.BadParameter(f"{typed!r} is no number of seconds from {LEAST_SECONDS} to {MOST_SECONDS}.")
+    return seconds
 
 
 def _attribute(name: str | None) -> str | None:
@@ -182,5 +209,45 @@ Where = Annotated[
         parser=_named_value,
         show_default="all",
         help="Only with this attribute, as in reward=1.0; when given again, all must hold; null is for none.",
+    ),
+]
+FsyncModes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fsync",
+        metavar="|".join(FSYNC_MODES),
+        parser=_fsync_mode,
+        show_default="always and everysec",
+        help="The server's appendfsync; when given again, each of them is tried.",
+    ),
+]
+Senders = Annotated[
+    int,
+    typer.Option(
+        "--senders",
+        parser=_at_least(1),
+        metavar="NUMBER",
+        help="How many send at once, one message after the other, each in a dialogue of its own.",
+    ),
+]
+Seconds = Annotated[
+    float,
+    typer.Option(
+        "--seconds",
+        parser=_seconds,
+        metavar="SECONDS",
+        help="How long they send, at most; the kills fall on different moments of the last second.",
+    ),
+]
+Kills = Annotated[
+    int, typer.Option("--kills", parser=_at_least(1), metavar="NUMBER", help="How many kills in each mode.")
+]
+ServerProgram = Annotated[
+    Path | None,
+    typer.Option(
+        "--server",
+        metavar="PATH",
+        show_default="REDIS_SERVER_BIN, else the first on the path",
+        help="The program to try: a redis-server or a valkey-server.",
     ),
 ]

@@ -3,7 +3,7 @@
 ====  ===========================================================================
 0     done
 1     done, and something was found wrong: a broken line, a log that is not as written
-2     not done: wrong arguments, no log, a store that fails
+2     not done: wrong arguments, no log, a store that fails; of `doctor`: one that every command would refuse
 130   ended by Ctrl-C
 141   whoever read the output stopped reading
 ====  ===========================================================================

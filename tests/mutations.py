@@ -394,7 +394,7 @@ MUTATIONS: Final = (
     Mutation(
         "open-any-database",
         DATASTORE,
-        "                _check_layout(connection, self.db_name)\n",
+        "                check_layout(connection, self.db_name)\n",
         "",
         (
             f"{FILES}::test_a_database_of_another_program_is_refused_and_left_as_it_is",

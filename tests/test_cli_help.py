@@ -12,7 +12,18 @@ from projections.queries import DialogueSort
 from tests.terminal import asked
 
 GROUP: Any = typer.main.get_command(app)
-COMMANDS = {"import", "metrics", "dialogues", "findings", "transcript", "follow", "verify", "demo"}
+COMMANDS = {
+    "import",
+    "metrics",
+    "dialogues",
+    "findings",
+    "transcript",
+    "follow",
+    "verify",
+    "durability",
+    "demo",
+    "doctor",
+}
 
 
 def test_what_can_be_sorted_by_is_what_the_read_side_knows() -> None:
@@ -41,7 +52,7 @@ def test_a_parameter_says_what_it_is(parameter: Any) -> None:
     assert re.fullmatch(r"[A-Z].{10,}\.", parameter.help)
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS - {"demo"}))
+@pytest.mark.parametrize("command", sorted(COMMANDS - {"demo", "durability"}))
 def test_the_log_can_be_named_to_every_command_on_one(command: str) -> None:
     assert "--url" in {option for parameter in GROUP.commands[command].params for option in parameter.opts}
 

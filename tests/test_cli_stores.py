@@ -77,5 +77,5 @@ def on_sqlite(directory: Path) -> list[object]:
 @pytest.mark.parametrize("binary", BINARIES or [None], ids=lambda binary: binary.name if binary else "no server")
 def test_every_command_answers_as_on_sqlite(binary: object, directory: Path, on_sqlite: list[object]) -> None:
     assert binary is not None, NO_SERVER
-    server = shared_server(binary)  # type: ignore[arg-type]  # a binary, as was just seen
+    server = shared_server(binary)
     assert said(directory, f"{server.url}?namespace={uuid4().hex}") == on_sqlite

@@ -11,11 +11,11 @@ a second event or a conflict with oneself. Who can tell what a repetition means,
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import redis
 from eventsourcing.persistence import OperationalError, PersistenceError, ProgrammingError
@@ -49,16 +49,8 @@ _PASSING: Final = {
 }
 """Codes of refusals that may pass by themselves."""
 
-_OPTIONS: Final = {
-    "db",
-    "namespace",
-    "durability",
-    "ssl_ca_certs",
-    "ssl_certfile",
-    "ssl_keyfile",
-    "password",
-    "username",
-}
+_TLS_OPTIONS: Final = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}
+_OPTIONS: Final = {"db", "namespace", "durability", "password", "username"} | _TLS_OPTIONS
 
 
 class ConnectionLostError(OperationalError):
@@ -170,23 +162,45 @@ class Connections:
 
 
 def _parsed(url: str) -> tuple[dict[str, Any], dict[str, str], str]:
-    parts = urlsplit(url)
+    parts = _split(url)
+    asked = _asked(parts)
+    settings = parse_url(url)
+    options = {name: str(settings.pop(name)) for name in asked if name in {"namespace", "durability"}}
+    place = parts.path if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
+    number = settings.get("db", 0)
+    return settings, options, f"{parts.scheme}://{place}" + (f" (database {number})" if number else "")
+
+
+def _split(url: str) -> SplitResult:
+    """The URL's parts. The error repeats none of them: a password that is not quoted ends up in any."""
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.scheme == "unix":
+            misplaced = bool(parts.netloc.rpartition("@")[2])
+        else:
+            misplaced = "@" in parts.path + parts.query.partition("=")[0]
+        if not (misplaced or parts.fragment or parts.port == 0):
+            return parts
+    raise ValueError(
+        "the URL is malformed; in a user or password, write what is no letter or digit as in %2F for a slash"
+    )
+
+
+def _asked(parts: SplitResult) -> dict[str, str]:
+    """What the URL asks for in its query."""
     asked = dict(parse_qsl(parts.query, keep_blank_values=True))
-    unknown = sorted(asked.keys() - _OPTIONS)
+    known = _OPTIONS if parts.scheme == "rediss" else _OPTIONS - _TLS_OPTIONS
+    unknown = sorted(asked.keys() - known)
     if unknown:
-        raise ValueError(
-            f"unknown in the URL's query: {', '.join(unknown)}; known are {', '.join(sorted(_OPTIONS))}"
-        )
+        raise ValueError(f"unknown in the URL's query: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    if empty := sorted(name for name, value in asked.items() if not value):
+        raise ValueError(f"empty in the URL's query: {', '.join(empty)}")
     database = parts.path.strip("/")
     if parts.scheme != "unix" and database and not database.isdigit():
         raise ValueError(
             f"the URL's path names a database by number, as in redis://localhost/0; {database!r} is none"
         )
-    settings = parse_url(url)
-    options = {name: str(settings.pop(name)) for name in ("namespace", "durability") if name in settings}
-    place = parts.path if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
-    number = settings.get("db", 0)
-    return settings, options, f"{parts.scheme}://{place}" + (f" (database {number})" if number else "")
+    return asked
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from infrastructure.redis_streams import wire
 from infrastructure.redis_streams.connection import Connections, Script
 from infrastructure.redis_streams.listener import Listener
 
-__all__ = ["LAYOUT", "Datastore", "Keys"]
+__all__ = ["LAYOUT", "Datastore", "Keys", "refusal"]
 
 LAYOUT: Final = 1
 """Version of the keys and what they hold; counted up when they change."""
@@ -42,11 +42,26 @@ def stored_id(originator_id: UUID | str) -> str:
     return originator_id.hex if isinstance(originator_id, UUID) else originator_id
 
 
+def _durable(asked: str | None) -> bool:
+    if asked not in {None, "none"}:
+        raise ValueError(f"durability in the URL's query is {asked!r}; it can only be none, or left out")
+    return asked is None
+
+
+def refusal(namespace: str, layout: str | None) -> str | None:
+    """Why a log of this layout is refused; without one, it is another program's."""
+    if layout == str(LAYOUT):
+        return None
+    found = f"layout {layout}" if layout else "a log without a layout"
+    return f"the namespace {namespace!r} holds {found}; this program knows layout {LAYOUT}"
+
+
 class Datastore:
     """What the recorders of one factory share.
 
     Args:
-        url: as `Connections` takes it; its ``namespace`` goes before the one that is given.
+        url: as `Connections` takes it; its ``namespace`` goes before the one that is given, and with
+            ``durability=none`` a server may be used that keeps nothing on disk.
         namespace: of the log's keys, letters, digits and ``._-``; several logs may share a server's database.
         timeout: seconds to wait for the server.
         text_ids: whether originator ids are read as text; else as UUIDs.
@@ -60,10 +75,11 @@ class Datastore:
                 f"the namespace {namespace!r} is not 1 to 100 letters, digits, dots, hyphens, underscores"
             )
         self.namespace = namespace
+        self.durable = _durable(self.connections.options.get("durability"))
         self.keys = Keys(namespace)
         self.text_ids = text_ids
-        self.growth = Growth()
-        self.listener = Listener(self.connections.dedicated, self.keys.log, self.growth, timeout)
+        self.growth = Growth(told=False)
+        self.listener = Listener(self.connections.dedicated, self.keys.log, self.growth)
 
     def originator_id(self, stored: str) -> UUID | str:
         if self.text_ids:
@@ -79,12 +95,8 @@ class Datastore:
         layout, epoch, *tip, _ = self.connections.run(
             _CLAIM, [keys.meta, keys.head, keys.log], [str(LAYOUT), uuid4().hex]
         )
-        if wire.text(layout) != str(LAYOUT):
-            found = f"layout {wire.text(layout)}" if layout else "a log without a layout"
-            raise ProgrammingError(
-                f"Redis at {self.connections.address}: the namespace {self.namespace!r} holds {found}; "
-                f"this program knows layout {LAYOUT}."
-            )
+        if reason := refusal(self.namespace, wire.text(layout)):
+            raise ProgrammingError(f"Redis at {self.connections.address}: {reason}.")
         return wire.text(epoch), wire.tip(tip)
 
     def close(self) -> None:

@@ -5,6 +5,8 @@ from typing import Any, ClassVar, TypeVar, cast
 from eventsourcing.persistence import AggregateRecorder, InfrastructureFactory, TrackingRecorder
 from eventsourcing.utils import Environment, EnvType, resolve_topic
 
+from application.doctor import Examination
+from infrastructure.redis_streams.checks import check, examine
 from infrastructure.redis_streams.datastore import Datastore
 from infrastructure.redis_streams.recorders import (
     RedisAggregateRecorder,
@@ -22,8 +24,8 @@ class RedisStreamsFactory(InfrastructureFactory[RedisTrackingRecorder]):
     """Makes recorders of the settings that it finds in the environment, beside the library's own.
 
     REDIS_URL: ``redis://[[user]:password@]host[:port][/database]``, ``rediss://`` (TLS), or
-        ``unix://[[user]:password@]/path/to/socket[?db=0]``. In its query: ``namespace``, ``durability``,
-        ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile``.
+        ``unix://[[user]:password@]/path/to/socket[?db=0]``. In its query: ``namespace``, ``ssl_ca_certs``,
+        ``ssl_certfile``, ``ssl_keyfile``, and ``durability=none`` for a server that keeps nothing on disk.
     REDIS_NAMESPACE: of the keys; by default the application's name.
     REDIS_TIMEOUT: seconds to wait for the server; 5 by default.
     ORIGINATOR_ID_TYPE: ``uuid`` (default) or ``text``.
@@ -47,6 +49,7 @@ class RedisStreamsFactory(InfrastructureFactory[RedisTrackingRecorder]):
             timeout=self._timeout(),
             text_ids=self._text_ids(),
         )
+        self._checked = False
 
     def _timeout(self) -> float:
         given = self.env.get(self.REDIS_TIMEOUT) or "5"
@@ -68,6 +71,7 @@ class RedisStreamsFactory(InfrastructureFactory[RedisTrackingRecorder]):
         return RedisAggregateRecorder(self.datastore, purpose)
 
     def application_recorder(self) -> RedisLogRecorder:
+        self._check_once()
         return self._chosen(self.APPLICATION_RECORDER_TOPIC, RedisLogRecorder)(self.datastore)
 
     def tracking_recorder(
@@ -77,7 +81,17 @@ class RedisStreamsFactory(InfrastructureFactory[RedisTrackingRecorder]):
         return cast("type[RedisTrackingRecorder]", chosen)(self.datastore)
 
     def process_recorder(self) -> RedisProcessRecorder:
+        self._check_once()
         return self._chosen(self.PROCESS_RECORDER_TOPIC, RedisProcessRecorder)(self.datastore)
+
+    def _check_once(self) -> None:
+        """Before a log is opened: the server must be fit to keep one."""
+        if not self._checked:
+            check(self.datastore)
+            self._checked = True
+
+    def examine(self) -> Examination:
+        return examine(self.datastore)
 
     def _chosen(self, setting: str, default: type[_R]) -> type[_R]:
         """The class that the environment names, which must be of the default's kind."""

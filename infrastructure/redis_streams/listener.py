@@ -7,7 +7,6 @@ from threading import Event, Lock, Thread
 from typing import Any, Final
 
 import redis
-from eventsourcing.persistence import OperationalError
 from redis.exceptions import RedisError
 
 from infrastructure.growth import Growth
@@ -30,34 +29,25 @@ class Listener:
     waits looks at the log itself.
     """
 
-    def __init__(self, connect: Callable[[], Any], channel: str, growth: Growth, patience: float) -> None:
+    def __init__(self, connect: Callable[[], Any], channel: str, growth: Growth) -> None:
         self._connect = connect
         self._channel = channel
         self._growth = growth
-        self._patience = patience
         self._lock = Lock()
         self._thread: Thread | None = None
         self._connection: Any = None
-        self._listening = Event()
         self._stopping = Event()
 
-    def ensure(self) -> None:
-        """Return when it listens, so that no append that comes later is missed.
-
-        Raises:
-            OperationalError: the server cannot be reached.
-        """
+    def start(self) -> None:
+        """Begin, unless it has begun. The growth is told when the server is heard."""
         with self._lock:
             if self._thread is None and not self._stopping.is_set():
                 self._thread = Thread(target=self._run, name="callosum-listener", daemon=True)
                 self._thread.start()
-        if not self._listening.wait(self._patience) and not self._stopping.is_set():
-            raise OperationalError(f"Redis: the channel {self._channel} could not be subscribed to.")
 
     def stop(self) -> None:
         with self._lock:
             self._stopping.set()
-            self._listening.set()  # nobody shall wait for it any more
             connection, thread = self._connection, self._thread
         if connection is not None:
             connection.disconnect()
@@ -65,43 +55,40 @@ class Listener:
             thread.join()
 
     def _run(self) -> None:
-        attempt = 0
+        failures = 0
         while not self._stopping.is_set():
             try:
-                self._listen()
+                self._subscribe()
+                failures = 0
+                self._growth.restart()
+                while not self._stopping.is_set():
+                    self._hear()
             except (RedisError, OSError, ValueError) as error:
-                if self._stopping.is_set():
-                    return
-                if self._listening.is_set():
-                    attempt = 0
-                    _logger.warning("The server's messages are no longer heard; trying to come back: %s", error)
-                self._listening.clear()
-            self._stopping.wait(_DELAYS[min(attempt, len(_DELAYS) - 1)])
-            attempt += 1
+                self._growth.pause()
+                if failures == 0 and not self._stopping.is_set():
+                    _logger.warning("Redis cannot be heard; trying until it can: %s", error)
+            finally:
+                self._hang_up()
+            self._stopping.wait(_DELAYS[min(failures, len(_DELAYS) - 1)])
+            failures += 1
 
-    def _listen(self) -> None:
+    def _subscribe(self) -> None:
         connection = self._connect()
         with self._lock:
-            if self._stopping.is_set():
-                return
             self._connection = connection
-        try:
-            for command in (("PING",), ("SUBSCRIBE", self._channel)):  # a server that loads refuses only the first
-                connection.send_command(*command)
-                connection.read_response()
-            self._listening.set()
-            self._growth.restart()
-            while not self._stopping.is_set():
-                self._hear(connection)
-        finally:
-            with suppress(OSError):
-                connection.disconnect()
+        for command in (("PING",), ("SUBSCRIBE", self._channel)):  # a server that loads refuses only the first
+            connection.send_command(*command)
+            connection.read_response()
 
-    def _hear(self, connection: Any) -> None:
+    def _hang_up(self) -> None:
+        with suppress(OSError):
+            self._connection.disconnect()
+
+    def _hear(self) -> None:
         try:
-            reply = connection.read_response(timeout=_QUIET, disconnect_on_error=False)
+            reply = self._connection.read_response(timeout=_QUIET, disconnect_on_error=False)
         except redis.TimeoutError:
-            connection.send_command("PING")
-            reply = connection.read_response()
+            self._connection.send_command("PING")
+            reply = self._connection.read_response()
         if reply[0] == b"message":
             self._growth.reached(int(reply[2]))

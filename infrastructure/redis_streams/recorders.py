@@ -12,7 +12,7 @@ from eventsourcing.persistence import (
     AggregateRecorder,
     IntegrityError,
     Notification,
-    OperationalError,
+    PersistenceError,
     ProcessRecorder,
     StoredEvent,
     Tracking,
@@ -88,7 +88,8 @@ class RedisTrackingRecorder(TrackingRecorder):
 
         Args:
             tracking: must be beyond what is recorded for its application.
-            commands: each a Redis command whose second word is the key that it writes; they must not fail.
+            commands: each a Redis command whose second word is the key that it writes. They must not fail, nor be
+                forbidden to this user: what stands before a failure stays.
 
         Raises:
             IntegrityError: the position is not beyond what is recorded; nothing was carried out.
@@ -156,7 +157,7 @@ class RedisLogRecorder(LogRecorder):
         except ConnectionLostError as lost:
             try:
                 return self.datastore.connections.run(Append.SCRIPT, keys, (*known, 1, *words))
-            except OperationalError as error:
+            except PersistenceError as error:
                 raise ConnectionLostError(
                     f"{error} (again, after: {lost}) Whether the append happened is not known."
                 ) from error
@@ -240,13 +241,13 @@ class RedisLogRecorder(LogRecorder):
 
     def wait_beyond(self, position: int, timeout: float) -> bool:
         def look() -> int:
-            head = self._look()
+            head = self._head()
             return head if head >= position else sys.maxsize  # shorter than it was: a reason to look, too
 
+        self.datastore.listener.start()
         return self.datastore.growth.wait(position, timeout, look)
 
-    def _look(self) -> int:
-        self.datastore.listener.ensure()
+    def _head(self) -> int:
         return self.tip()[0]
 
     def check(self) -> str | None:
@@ -261,7 +262,8 @@ class RedisLogRecorder(LogRecorder):
         self.datastore.growth.interrupt()
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> LogSubscription:
-        return LogSubscription(self, gt, topics, growth=self.datastore.growth, look=self._look)
+        self.datastore.listener.start()
+        return LogSubscription(self, gt, topics, growth=self.datastore.growth, look=self._head)
 
 
 class RedisProcessRecorder(RedisTrackingRecorder, RedisLogRecorder, ProcessRecorder):

@@ -19,7 +19,7 @@ from eventsourcing import sqlite as library
 
 from infrastructure.growth import Growth
 
-__all__ = ["LAYOUT", "ConnectionPool", "Datastore", "columns"]
+__all__ = ["LAYOUT", "ConnectionPool", "Datastore", "check_layout", "columns"]
 
 LAYOUT: Final = 1
 """Version of the tables; counted up when they change."""
@@ -135,7 +135,7 @@ class ConnectionPool(library.SQLiteConnectionPool):
         try:
             connection = self._connect()
             try:
-                _check_layout(connection, self.db_name)
+                check_layout(connection, self.db_name)
                 self._set_durability(connection)
             except BaseException:  # whatever it is, nobody else will close it
                 connection.close()
@@ -175,7 +175,7 @@ class ConnectionPool(library.SQLiteConnectionPool):
                 return
 
 
-def _check_layout(connection: sqlite3.Connection, db_name: str) -> None:
+def check_layout(connection: sqlite3.Connection, db_name: str) -> None:
     """Raise unless the database is empty or has tables of this layout. Only reads."""
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables:

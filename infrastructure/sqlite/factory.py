@@ -1,11 +1,13 @@
 """From settings to recorders."""
 
-from typing import ClassVar
+from typing import ClassVar, cast
 from uuid import uuid4
 
 from eventsourcing import sqlite as library
 from eventsourcing.utils import Environment, EnvType
 
+from application.doctor import Examination
+from infrastructure.sqlite.checks import examine
 from infrastructure.sqlite.datastore import ConnectionPool, Datastore
 from infrastructure.sqlite.recorders import (
     SQLiteAggregateRecorder,
@@ -49,6 +51,9 @@ class SQLiteFactory(library.SQLiteFactory):
         if mode not in {"FULL", "NORMAL"}:
             raise OSError(f"SQLite environment value for key '{self.SQLITE_SYNCHRONOUS}' is invalid: '{mode}'")
         return mode
+
+    def examine(self) -> Examination:
+        return examine(cast("Datastore", self.datastore))
 
 
 def _shared(db_name: str) -> str:

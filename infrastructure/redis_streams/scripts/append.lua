@@ -1,7 +1,7 @@
 -- Append events to the log, with idempotency keys and a tracking record: all of it, or nothing.
 --
 -- A script is atomic, but a call that fails half way does not undo those before it. So everything is checked
--- first, and what is written then cannot fail.
+-- first, the user's permissions too, and what is written then cannot fail.
 --
 -- KEYS  log, head, meta, tracking, then a version index for each aggregate, then a key table for each aggregate
 -- ARGV  epoch; seen position, its chain; 1 when this repeats an append of unknown outcome;
@@ -61,6 +61,7 @@ end
 
 if application ~= '' then
   local reached = redis.call('HGET', tracking, application)
+  if repeated and events == 0 and reached == tracked then return {'OK', text(position + 1), chain} end
   if reached and tonumber(reached) >= tonumber(tracked) then return {'TRACKED', reached} end
 end
 
@@ -82,6 +83,10 @@ for number = 1, keys do
   end
 end
 if #conflicts > 0 or #duplicates > 0 then return {'REFUSED', conflicts, duplicates} end
+if not (redis.acl_check_cmd('XADD', log, '*', 'id', '') and redis.acl_check_cmd('SETRANGE', log, '0', '')
+    and redis.acl_check_cmd('HSET', head, 'at', '') and redis.acl_check_cmd('PUBLISH', log, '')) then
+  return redis.error_reply('NOPERM this user needs XADD, SETRANGE, HSET and PUBLISH, and the channel ' .. log)
+end
 
 local time = redis.call('TIME')
 at = math.max(at, tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
