@@ -9,7 +9,7 @@ help:
 	@echo "make demo    two groups of agents talk over a bridge that is killed and restarted on the way"
 	@echo "make test    everything that must hold: style, types, layers, all tests with coverage"
 	@echo "make stress  the long forms of the crash and load tests"
-	@echo "make bench   what a message costs, beside a bare sqlite3 loop"
+	@echo "make bench   what writing and reading cost, beside bare sqlite3 and redis-py"
 	@echo "make mutate  break each guarantee in the code and see its test fail"
 	@echo "make docs    write the generated documents anew"
 
@@ -33,7 +33,8 @@ stress: $(VENV)/development
 	$(BIN)/python -m pytest -m stress -s
 
 bench: $(VENV)/development
-	$(BIN)/python benchmarks/bench_append.py
+	$(BIN)/python benchmarks/bench_append.py --growth 1000000
+	$(BIN)/python benchmarks/bench_read.py
 
 mutate: $(VENV)/development
 	$(BIN)/python tests/mutate.py

@@ -8,7 +8,7 @@ import pytest
 
 from tests.redis_stores import shared_server
 from tests.servers import BINARIES, NO_SERVER
-from tests.terminal import Ended, callosum
+from tests.terminal import Ended, asked
 
 RUNS = [
     {
@@ -38,8 +38,8 @@ def said(directory: Path, url: str) -> list[object]:
     spoken: list[object] = []
     dialogue = ""
     for command in (
-        ["import", "runs.jsonl"],
-        ["import", "runs.jsonl"],
+        ["import", f"{directory}/runs.jsonl"],
+        ["import", f"{directory}/runs.jsonl"],
         ["dialogues"],
         ["dialogues", "--by", "reward"],
         ["findings"],
@@ -48,7 +48,7 @@ def said(directory: Path, url: str) -> list[object]:
         ["verify"],
     ):
         more = [dialogue] if command == ["transcript"] else []
-        ended = callosum(*command, *more, "--json", "--url", url, directory=directory)
+        ended = asked(*command, *more, "--json", "--url", url)
         assert ended.err == "", command
         spoken.append((ended.status, [_common(printed) for printed in _printed(ended)]))
         if command == ["dialogues"]:
@@ -71,7 +71,7 @@ def _common(printed: object) -> object:
 
 @pytest.fixture(scope="module")
 def on_sqlite(directory: Path) -> list[object]:
-    return said(directory, "sqlite:///callosum.db")
+    return said(directory, f"sqlite:///{directory}/callosum.db")
 
 
 @pytest.mark.parametrize("binary", BINARIES or [None], ids=lambda binary: binary.name if binary else "no server")
