@@ -18,6 +18,9 @@ RECORDER: Final = "application/recorder.py"
 DATASTORE: Final = "infrastructure/sqlite/datastore.py"
 RECORDERS: Final = "infrastructure/sqlite/recorders.py"
 RUNNER: Final = "projections/runner.py"
+REDIS_RECORDERS: Final = "infrastructure/redis_streams/recorders.py"
+APPEND: Final = "infrastructure/redis_streams/scripts/append.lua"
+CONNECTION: Final = "infrastructure/redis_streams/connection.py"
 
 SERVICE: Final = "tests/test_service.py"
 CLOSING: Final = f"{SERVICE}::TestCancellingAndClosing"
@@ -25,6 +28,11 @@ LOG: Final = "tests/test_sqlite_store.py::TestFileLog"
 FILES: Final = "tests/test_sqlite_files.py"
 PROJECTIONS: Final = "tests/test_projections.py"
 READ_SIDE: Final = "tests/test_read_side.py"
+REPLIES: Final = "tests/test_redis_faults.py::TestLostReplies"
+REFUSALS: Final = "tests/test_redis_refusals.py"
+DOCTOR: Final = "tests/test_doctor.py"
+OPERATIONS: Final = "tests/test_operations.py"
+LOST: Final = "tests/test_lost_tail.py"
 
 
 @dataclass(frozen=True)
@@ -449,5 +457,164 @@ MUTATIONS: Final = (
         "        self._queue.put(_Waiting(command, future))\n",
         "        self._answer([_Waiting(command, future)], self._commit([command]))\n",
         (f"{CLOSING}::test_the_event_loop_and_readers_go_on_while_an_append_takes_its_time",),
+    ),
+    Mutation(
+        "repeat-an-append-without-its-mark",
+        REDIS_RECORDERS,
+        "(*known, 1, *words)",
+        "(*known, 0, *words)",
+        (f"{REPLIES}::test_an_append_whose_reply_is_lost_is_stored_once_and_answered",),
+    ),
+    Mutation(
+        "let-the-client-repeat",
+        CONNECTION,
+        "        with self.borrowed() as connection:\n"
+        "            return connection.run(script, keys, arguments)\n",
+        "        try:\n"
+        "            with self.borrowed() as connection:\n"
+        "                return connection.run(script, keys, arguments)\n"
+        "        except ConnectionLostError:\n"
+        "            return self.run(script, keys, arguments)\n",
+        (f"{REPLIES}::test_an_append_whose_reply_is_lost_is_stored_once_and_answered",),
+    ),
+    Mutation(
+        "take-any-repetition-for-the-first",
+        APPEND,
+        "or last[6] ~= ARGV[event + 3] or last[12] ~= ARGV[event + 5] then break end",
+        "then break end",
+        (f"{REPLIES}::test_a_real_conflict_is_one_although_its_reply_is_lost",),
+    ),
+    Mutation(
+        "take-a-version-twice",
+        APPEND,
+        "    conflicts[#conflicts + 1] = number\n",
+        "",
+        ("tests/test_redis_faults.py::test_one_of_two_writers_wins_each_version",),
+    ),
+    Mutation(
+        "overwrite-a-key",
+        APPEND,
+        "if #conflicts > 0 or #duplicates > 0 then",
+        "if #conflicts > 0 then",
+        (f"{SERVICE}::TestIdempotency::test_other_content_under_the_key_is_an_error",),
+    ),
+    Mutation(
+        "write-before-the-permissions-are-known",
+        APPEND,
+        "if not (redis.acl_check_cmd('XADD', log, '*', 'id', '')",
+        "if false and not (redis.acl_check_cmd('XADD', log, '*', 'id', '')",
+        (f"{REFUSALS}::TestPermissions::test_without_one_of_them_nothing_is_appended",),
+    ),
+    Mutation(
+        "open-a-log-on-any-server",
+        "infrastructure/redis_streams/factory.py",
+        "            check(self.datastore)\n",
+        "",
+        (
+            f"{DOCTOR}::TestARefusedServer::test_all_reasons_are_told_and_nothing_is_written",
+            f"{DOCTOR}::TestARefusedServer::test_a_replica_takes_no_log",
+            f"{DOCTOR}::TestAUserWithFewRights::test_an_append_that_would_end_half_way_is_refused_before",
+        ),
+    ),
+    Mutation(
+        "open-a-log-of-any-layout",
+        "infrastructure/redis_streams/datastore.py",
+        "        if reason := refusal(self.namespace, wire.text(layout)):\n",
+        "        if reason := None:\n",
+        (f"{DOCTOR}::TestARefusedServer::test_a_strange_log_is_refused_by_both",),
+    ),
+    Mutation(
+        "tell-the-password",
+        CONNECTION,
+        'parts.netloc.rpartition("@")[2]\n    number',
+        "parts.netloc\n    number",
+        (
+            f"{REFUSALS}::TestAuthentication::test_it_is_refused_without_telling_the_password",
+            f"{REFUSALS}::TestAuthentication::test_the_right_one_opens_and_is_not_told_when_the_server_is_gone",
+        ),
+    ),
+    Mutation(
+        "tell-nobody-of-growth",
+        APPEND,
+        "  redis.call('PUBLISH', log, text(position))\n",
+        "",
+        (f"{OPERATIONS}::TestTheUser::test_it_may_do_all_that_the_service_does",),
+    ),
+    Mutation(
+        "give-up-following-when-the-store-is-away",
+        "application/reading.py",
+        "        if isinstance(error, LogLostError):\n            raise error\n",
+        "        raise error\n",
+        (f"{OPERATIONS}::TestARunningService::test_while_the_server_is_away_commands_fail_and_a_follower_waits",),
+    ),
+    Mutation(
+        "append-to-whatever-log-is-there",
+        APPEND,
+        "if tonumber(seen) ~= position or seen_chain ~= chain then",
+        "if false then",
+        (
+            f"{LOST}::TestARecorder::test_refuses_to_append_until_the_loss_is_accepted",
+            f"{LOST}::TestARecorder::test_is_not_deceived_by_others_at_the_same_positions",
+        ),
+    ),
+    Mutation(
+        "let-another-log-be-appended-to",
+        APPEND,
+        "if redis.call('HGET', meta, 'epoch') ~= epoch then return {'EPOCH'} end\n",
+        "",
+        (
+            f"{OPERATIONS}::TestARunningService::test_it_is_told_that_another_log_is_there_even_if_it_had_seen_none",
+        ),
+    ),
+    Mutation(
+        "tell-an-aggregate-of-whatever-log-is-there",
+        REDIS_RECORDERS,
+        "            if tip != anchor and anchor[0] > 0 and",
+        "            if False and",
+        (
+            f"{LOST}::TestARecorder::test_refuses_to_tell_an_aggregate",
+            f"{LOST}::TestARecorder::test_is_not_deceived_by_others_at_the_same_positions",
+        ),
+    ),
+    Mutation(
+        "fail-for-ever-after-a-loss",
+        COMMIT,
+        "        log.accept_loss()\n",
+        "",
+        (f"{LOST}::TestTheService::test_tells_the_first_sender_and_goes_on",),
+    ),
+    Mutation(
+        "keep-what-was-derived-from-a-lost-entry",
+        "application/log.py",
+        "            self._cache.get(dialogue, evict=True)\n",
+        "            self._cache.get(dialogue)\n",
+        (
+            f"{LOST}::TestTheService::test_tells_the_first_sender_and_goes_on",
+            f"{LOST}::TestTheService::test_does_not_pass_over_what_took_the_lost_ones_place",
+        ),
+    ),
+    Mutation(
+        "read-on-past-a-lost-entry",
+        "application/reading.py",
+        "self._log.read, after=after, limit=_PAGE, chain=chain)\n                if not events and",
+        "self._log.read, after=after, limit=_PAGE)\n                if not events and",
+        (
+            f"{LOST}::test_a_follower_is_told_when_others_took_the_place",
+            f"{LOST}::test_a_follower_is_told_instead_of_led_past_the_gap",
+        ),
+    ),
+    Mutation(
+        "fold-on-past-a-lost-entry",
+        RUNNER,
+        "chain=here.chain if here.position else None",
+        "chain=None",
+        (f"{OPERATIONS}::TestARunningService::test_it_is_told_that_an_older_log_was_restored",),
+    ),
+    Mutation(
+        "answer-from-what-was-lost",
+        "application/read_side.py",
+        "            if self._runner is None or self._runner.ended:\n",
+        "            if True:\n",
+        (f"{LOST}::TestTheService::test_does_not_answer_from_what_was_lost",),
     ),
 )
