@@ -14,7 +14,7 @@ from application.errors import (
 )
 from application.importing import ImportReport
 from application.reading import RecordedMessage
-from application.recorder import LogLostError
+from application.recorder import LogLostError, OutcomeUnknownError
 from application.settings import Settings
 from application.verification import Problem, Verification
 from domain.dialogue import Dialogue, Kind
@@ -85,6 +85,7 @@ __all__ = [
     "LogError",
     "LogLostError",
     "Message",
+    "OutcomeUnknownError",
     "PersistenceError",
     "Priority",
     "Problem",

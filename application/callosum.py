@@ -61,7 +61,8 @@ class CorpusCallosum:
     ends every `follow`, and refuses what comes later with `CallosumClosedError`.
 
     Errors: `domain.errors.CallosumError` for what is refused, `eventsourcing.persistence.PersistenceError` for
-    what the store cannot do; in both cases nothing of that command is stored.
+    what the store cannot do; in both cases nothing of that command is stored, but for `OutcomeUnknownError`, when
+    a server's answer was lost twice.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -97,7 +98,7 @@ class CorpusCallosum:
         return self
 
     async def _open_read_side(self, settings: Settings) -> ReadSide:
-        views = await asyncio.to_thread(Views, views_path(settings, self._log.epoch))
+        views = await asyncio.to_thread(lambda: Views(views_path(settings, self._log.epoch)))
         emergence = EmergenceSettings(
             settings.emergence_window, settings.emergence_minimum, settings.emergence_threshold
         )

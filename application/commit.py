@@ -72,7 +72,8 @@ def _accept_loss(log: DialogueLog, outcomes: Iterable[Outcome]) -> None:
     lost = [outcome for outcome in outcomes if isinstance(outcome, LogLostError)]
     if lost:
         _logger.error("%s", lost[0])
-        log.accept_loss()
+        with suppress(PersistenceError):  # the next round meets the loss again
+            log.accept_loss()
 
 
 class _StaleError(Exception):

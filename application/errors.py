@@ -15,7 +15,6 @@ stay the eventsourcing library's PEP 249 tree (`eventsourcing.persistence`):
 `OperationalError` for a full disk or a locked file, and so on.
 """
 
-import re
 from uuid import UUID
 
 from eventsourcing.persistence import Notification, StoredEvent
@@ -37,9 +36,19 @@ class CallosumClosedError(CallosumError):
         super().__init__("This Corpus Callosum is not open; use it within `async with`.")
 
 
+def _without_password(url: str) -> str:
+    """As much of a URL as may be shown, however malformed it is."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url if url.isalnum() else "…"
+    user, at, place = rest.rpartition("@")
+    place, query, _ = place.partition("?")
+    return f"{scheme}://{'…' if user else ''}{at}{place}{'?…' if query else ''}"
+
+
 class InvalidURLError(CallosumError):
     def __init__(self, url: str, reason: str) -> None:
-        self.url = re.sub(r"(?<=://).*(?=@)", "…", url)  # no password in a log
+        self.url = _without_password(url)
         super().__init__(f"The URL {self.url!r} {reason}.")
         self.reason = reason
 

@@ -54,7 +54,7 @@ class DialogueLog(Application[UUID]):
         return working
 
     def exists(self, dialogue: UUID) -> bool:
-        return bool(self.recorder.select_events(dialogue, limit=1))
+        return bool(self.recorder.select_stream(dialogue, limit=1))
 
     def catch_up(self, dialogue: UUID) -> bool:
         """Learn what another process appended to the dialogue; whether there was anything to learn."""

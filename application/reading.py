@@ -23,6 +23,9 @@ from projections.fold import Recorded
 __all__ = ["Reader", "RecordedMessage", "Tail"]
 
 _PAGE = 256
+_MOST = 2**63 - 1
+"""The highest position that any store can count."""
+
 _RETRIES = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds before a store that is away is asked again; the last one from then on."""
 
@@ -138,7 +141,7 @@ class Reader:
 
     async def follow(self, after: int) -> AsyncIterator[Recorded]:
         """Events at positions after + 1 and on: those there are, then each as it comes, until closed."""
-        chain = await self.call(self._log.chain_at, after) if after >= 0 else None
+        chain = await self.call(self._log.chain_at, after) if 0 <= after <= _MOST else None
         if chain is None:
             raise InvalidCommandError("position to follow from", f"is {after}, which the log has not reached")
         failures = 0
@@ -184,7 +187,7 @@ class Reader:
         if stop is None:
             return after, await self.call(self._log.head)
         if isinstance(stop, int):
-            return after, stop
+            return after, min(stop, _MOST)
         return after, await self.call(self._log.recorder.position_at, _milliseconds(stop, "end"))
 
     async def _last_before(self, start: datetime) -> int:

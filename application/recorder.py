@@ -27,6 +27,7 @@ __all__ = [
     "KeyedMessage",
     "LogLostError",
     "LogRecorder",
+    "OutcomeUnknownError",
     "next_chain",
     "stored_digest",
 ]
@@ -94,9 +95,20 @@ class LogLostError(OperationalError):
 
     def __init__(self, seen: int, head: int) -> None:
         end = f"ends at position {head}" if head < seen else "holds another history"
-        super().__init__(f"The log {end}; what was acknowledged at position {seen} is lost.")
+        lost = f"{end}; what was acknowledged at position {seen} is lost" if seen else "is another one now"
+        super().__init__(f"The log {lost}.")
         self.seen = seen
         self.head = head
+
+
+class OutcomeUnknownError(OperationalError):
+    """The append was sent, and sent again, and no answer came: it may be stored, or not.
+
+    An idempotency key makes it safe to send again.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason} Whether the append happened is not known.")
 
 
 def stored_digest(stored: StoredEvent) -> bytes:
@@ -141,6 +153,7 @@ class LogRecorder(ApplicationRecorder):
 
         Raises:
             AppendRefusedError: a version or a key is taken; names all of them.
+            OutcomeUnknownError: no answer came; all other errors mean that nothing was stored.
             LogLostError: the log is not the one that was appended to and told by aggregate before; raised by
                 `select_events` too, and again until `accept_loss`.
         """

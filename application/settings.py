@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from application.errors import InvalidURLError
+from application.errors import InvalidURLError, StoreSettingsError
 
 __all__ = ["IN_MEMORY", "Settings", "log_file", "sqlite_path", "store_environment", "views_path"]
 
@@ -48,10 +48,16 @@ def store_environment(url: str) -> dict[str, str]:
     """How the eventsourcing library is told of the store. The persistence module is named, never imported."""
     scheme = _scheme(url)
     if scheme == "sqlite":
-        return {"PERSISTENCE_MODULE": "infrastructure.sqlite", "SQLITE_DBNAME": sqlite_path(url) or ":memory:"}
+        return _named("infrastructure.sqlite", SQLITE_DBNAME=sqlite_path(url) or ":memory:")
     if scheme in REDIS_SCHEMES:
-        return {"PERSISTENCE_MODULE": "infrastructure.redis_streams", "REDIS_URL": url}
+        return _named("infrastructure.redis_streams", REDIS_URL=url)
     raise InvalidURLError(url, f"has an unknown scheme; known are sqlite, {', '.join(REDIS_SCHEMES)}")
+
+
+def _named(module: str, **more: str) -> dict[str, str]:
+    """With the application's name before each, too: what the library finds so in the environment goes before."""
+    settings = {"PERSISTENCE_MODULE": module, **more}
+    return settings | {f"CALLOSUM_{name}": value for name, value in settings.items()}
 
 
 def _scheme(url: str) -> str:
@@ -85,8 +91,17 @@ def views_path(settings: Settings, epoch: str) -> str | None:
     if settings.views is not None:
         return sqlite_path(settings.views)
     if _scheme(settings.url) in REDIS_SCHEMES:
-        directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "corpus-callosum"
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return str(directory / f"{epoch}.views.db")
+        return str(_cache() / f"{epoch}.views.db")
     path = sqlite_path(settings.url)
     return None if path is None else f"{path.removesuffix('.db')}.views.db"
+
+
+def _cache() -> Path:
+    try:
+        directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "corpus-callosum"
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:
+        raise StoreSettingsError(
+            f"there is no place for the read models ({error}); name one with CALLOSUM_VIEWS"
+        ) from error
+    return directory

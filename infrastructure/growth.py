@@ -28,6 +28,13 @@ class Growth:
             self._head = max(self._head, head)
             self._changed.notify_all()
 
+    def looked(self, head: int) -> None:
+        """The store was read, and ends there. Should that be before what was known, what was known is void."""
+        if head < self._head:
+            self.restart()
+        else:
+            self.reached(head)
+
     def interrupt(self) -> None:
         """End every wait, now and later."""
         self.interrupted = True

@@ -19,7 +19,8 @@ class LogSubscription(Subscription[LogRecorder]):
     """Notifications from a position on, for ever: until `stop`, or until the store is closed.
 
     Unlike the library's own it has no thread. It reads up to a head that it knows, so that events of other
-    topics are passed over once instead of being found again at every look.
+    topics are passed over once instead of being found again at every look. It knows positions alone: of entries
+    that a server loses and gives others the places of, it cannot tell.
     """
 
     def __init__(

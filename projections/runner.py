@@ -167,6 +167,9 @@ class Runner:
 
     def _step(self) -> None:
         here = self._checkpoint
+        if here.position == 0 and self._log.epoch != here.epoch:  # no entry's chain tells yet
+            self._resume(starting=False)
+            return
         events = self._log.read(
             after=here.position, limit=self._limit, chain=here.chain if here.position else None
         )

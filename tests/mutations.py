@@ -560,7 +560,7 @@ MUTATIONS: Final = (
     Mutation(
         "let-another-log-be-appended-to",
         APPEND,
-        "if redis.call('HGET', meta, 'epoch') ~= epoch then return {'EPOCH'} end\n",
+        "if redis.call('HGET', meta, 'epoch') ~= epoch then return {'LOST', text(position)} end\n",
         "",
         (
             f"{OPERATIONS}::TestARunningService::test_it_is_told_that_another_log_is_there_even_if_it_had_seen_none",

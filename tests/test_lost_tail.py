@@ -7,14 +7,16 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from eventsourcing.persistence import InfrastructureFactory
 
-from application.recorder import LogLostError, LogRecorder
-from corpus_callosum import CorpusCallosum, Message, Receipt, Recorded, Tract
+from application.recorder import Entry, LogLostError, LogRecorder
+from corpus_callosum import CorpusCallosum, DialogueNotFoundError, Message, Receipt, Recorded, Tract
 from infrastructure.redis_streams.private_server import PrivateServer
+from infrastructure.redis_streams.stream import Stream
 from tests.contract import opened
 from tests.contract.log_recorder import A, B, events
 from tests.servers import PrivateServerFactory
@@ -95,6 +97,26 @@ class TestARecorder:
         with pytest.raises(LogLostError, match="another history"):
             log.select_events(A)
 
+    def test_stands_on_every_entry_that_it_told_of(
+        self, server: Forgetful, factory: InfrastructureFactory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        recorder = factory.application_recorder()
+        recorder.insert_events(events(A, 1))
+        server.remember()
+        tell = Stream.of
+
+        def tell_while_another_appends(stream: Stream, *args: Any, **kwargs: Any) -> list[Entry]:
+            with opened({**SETTINGS, "REDIS_URL": server.url}) as other:
+                other.application_recorder().insert_events(events(A, 2))
+            return tell(stream, *args, **kwargs)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Stream, "of", tell_while_another_appends)
+            assert len(recorder.select_events(A)) == 2
+        server.go_back()
+        with pytest.raises(LogLostError):
+            recorder.insert_events(events(A, 3))
+
     def test_sees_that_the_whole_log_is_gone(self, log: LogRecorder, factory: InfrastructureFactory) -> None:
         epoch = log.epoch
         factory.datastore.connections.call("FLUSHALL")  # type: ignore[attr-defined]  # Redis' factory has one
@@ -163,6 +185,10 @@ class TestTheService:
         assert runner is not None
         assert runner.refolds == ["they include position 3, which the log does not have"]
 
+    async def test_knows_no_dialogue_that_never_was(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
+        with pytest.raises(DialogueNotFoundError):
+            await callosum.consciousness_metrics(uuid4())
+
     @pytest.mark.parametrize("others", [1, 5], ids=["as many", "more"])
     async def test_does_not_pass_over_what_took_the_lost_ones_place(
         self, callosum: CorpusCallosum, dialogue: UUID, server: Forgetful, others: int
@@ -214,6 +240,16 @@ async def test_a_follower_is_told_instead_of_led_past_the_gap(callosum: CorpusCa
     assert [(await anext(events)).position for _ in range(2)] == [1, 2]
     following = await waiting_for_more(callosum, events)
     await asyncio.to_thread(server.go_back)
+    with pytest.raises(LogLostError):
+        await asyncio.wait_for(following, 10)
+
+
+async def test_a_follower_is_told_of_an_emptied_log_though_nobody_appends(
+    callosum: CorpusCallosum, server: Forgetful
+) -> None:
+    await callosum.open_dialogue("forgotten")
+    following = await waiting_for_more(callosum, callosum.follow(1))
+    await asyncio.to_thread(_flush, server)
     with pytest.raises(LogLostError):
         await asyncio.wait_for(following, 10)
 

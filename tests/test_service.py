@@ -38,7 +38,9 @@ from corpus_callosum import (
     UnknownTopicError,
     UnreadableEventError,
 )
+from tests.redis_stores import STORES
 from tests.scenario import message
+from tests.servers import NO_SERVER
 
 MIB = 1024 * 1024
 USUAL: dict[str, Any] = {"source": Tract.INTERNAL, "target": Tract.EXTERNAL, "sender": "planner"}
@@ -332,6 +334,8 @@ class TestCancellingAndClosing:
             dialogue = await callosum.open_dialogue("closing")
             tasks = [asyncio.create_task(callosum.send(dialogue, **USUAL, payload=n)) for n in range(100)]
             await asyncio.sleep(0)
+            while len(callosum._turns):  # noqa: ASYNC110  # nothing tells that all have handed over
+                await asyncio.sleep(0)
         receipts = await asyncio.gather(*tasks)
         assert [receipt.sequence for receipt in receipts] == list(range(1, 101))
         with pytest.raises(CallosumClosedError):
@@ -461,3 +465,36 @@ async def test_an_event_that_cannot_be_read_fails_its_own_dialogue_only(tmp_path
             callosum.send(strange, **USUAL, in_reply_to=99), callosum.send(sound, **USUAL), return_exceptions=True
         )
     assert [type(outcome) for outcome in (*outcomes, *again)] == [UnknownTopicError, Receipt] * 2
+
+
+async def test_a_url_goes_before_what_the_library_finds_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLOSUM_SQLITE_DBNAME", f"{tmp_path}/other.db")
+    monkeypatch.setenv("CALLOSUM_PERSISTENCE_MODULE", "eventsourcing.popo")
+    async with CorpusCallosum.open(f"sqlite:///{tmp_path}/asked.db") as callosum:
+        await callosum.open_dialogue("here")
+    assert (tmp_path / "asked.db").exists()
+    assert not (tmp_path / "other.db").exists()
+
+
+async def test_no_place_for_the_read_models_is_told_with_the_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert STORES, NO_SERVER
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{tmp_path}/file")
+    [settings, *_] = (store.new(tmp_path) for store in STORES)
+    url = f"{settings['REDIS_URL']}?namespace={settings['REDIS_NAMESPACE']}"
+    with pytest.raises(StoreSettingsError, match=r"no place for the read models .* CALLOSUM_VIEWS"):
+        async with CorpusCallosum.open(url):
+            pass
+    async with CorpusCallosum.open(settings=Settings(url=url, views="sqlite://")) as callosum:
+        await callosum.open_dialogue("here")
+
+
+@pytest.mark.parametrize("position", [-1, 10**30])
+async def test_a_position_that_no_store_can_count_is_refused(callosum: CorpusCallosum, position: int) -> None:
+    with pytest.raises(InvalidCommandError):
+        await anext(aiter(callosum.follow(position)))
+    assert [recorded async for recorded in callosum.replay(1, 10**30)] == []

@@ -67,7 +67,7 @@ class Append:
             raise not_beyond(self._tracking, wire.integer(values[0]))
         if word == b"REFUSED":
             raise self._refused(*values)
-        raise LogLostError(seen, wire.integer(values[0]) if word == b"LOST" else 0)
+        raise LogLostError(seen, wire.integer(values[0]))
 
     def _refused(self, conflicts: Sequence[int], duplicates: Sequence[Any]) -> AppendRefusedError:
         taken = dict.fromkeys(self._events[number - 1].originator_id for number in conflicts)

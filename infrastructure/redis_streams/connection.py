@@ -178,7 +178,7 @@ def _split(url: str) -> SplitResult:
         if parts.scheme == "unix":
             misplaced = bool(parts.netloc.rpartition("@")[2])
         else:
-            misplaced = "@" in parts.path + parts.query.partition("=")[0]
+            misplaced = "@" in parts.path + parts.query
         if not (misplaced or parts.fragment or parts.port == 0):
             return parts
     raise ValueError(
@@ -197,9 +197,7 @@ def _asked(parts: SplitResult) -> dict[str, str]:
         raise ValueError(f"empty in the URL's query: {', '.join(empty)}")
     database = parts.path.strip("/")
     if parts.scheme != "unix" and database and not database.isdigit():
-        raise ValueError(
-            f"the URL's path names a database by number, as in redis://localhost/0; {database!r} is none"
-        )
+        raise ValueError("the URL's path is no number of a database, as in redis://localhost/0")
     return asked
 
 

@@ -99,6 +99,11 @@ class Datastore:
             raise ProgrammingError(f"Redis at {self.connections.address}: {reason}.")
         return wire.text(epoch), wire.tip(tip)
 
+    def epoch(self) -> str | None:
+        """Of the log that is there; None: there is none."""
+        found = self.connections.call("HGET", self.keys.meta, "epoch")
+        return None if found is None else wire.text(found)
+
     def close(self) -> None:
         self.growth.interrupt()
         self.listener.stop()

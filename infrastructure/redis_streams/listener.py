@@ -63,7 +63,8 @@ class Listener:
                 self._growth.restart()
                 while not self._stopping.is_set():
                     self._hear()
-            except (RedisError, OSError, ValueError) as error:
+            except (RedisError, OSError, ValueError, AttributeError) as error:
+                # The last one is redis-py's own, when `stop` disconnects a connection that is being made.
                 self._growth.pause()
                 if failures == 0 and not self._stopping.is_set():
                     _logger.warning("Redis cannot be heard; trying until it can: %s", error)

@@ -19,7 +19,7 @@ from eventsourcing.persistence import (
     TrackingRecorder,
 )
 
-from application.recorder import Duplicate, Entry, KeyedMessage, LogLostError, LogRecorder
+from application.recorder import Duplicate, Entry, KeyedMessage, LogLostError, LogRecorder, OutcomeUnknownError
 from infrastructure.redis_streams import wire
 from infrastructure.redis_streams.append import Append, not_beyond, numbered
 from infrastructure.redis_streams.connection import ConnectionLostError, Script, Word
@@ -122,8 +122,8 @@ class RedisLogRecorder(LogRecorder):
 
     @property
     def epoch(self) -> str:
-        """As it is now: the log may be emptied and begun anew while this program runs."""
-        return self.datastore.claim()[0]
+        """As it is now: the log may be emptied and begun anew, by another process, while this program runs."""
+        return self.datastore.epoch() or self._epoch
 
     @contextmanager
     def _reading(self) -> Iterator[Stream]:
@@ -158,9 +158,7 @@ class RedisLogRecorder(LogRecorder):
             try:
                 return self.datastore.connections.run(Append.SCRIPT, keys, (*known, 1, *words))
             except PersistenceError as error:
-                raise ConnectionLostError(
-                    f"{error} (again, after: {lost}) Whether the append happened is not known."
-                ) from error
+                raise OutcomeUnknownError(f"{error} (again, after: {lost})") from error
 
     def _move_anchor(self, position: int, chain: bytes) -> None:
         with self._anchored:
@@ -182,8 +180,9 @@ class RedisLogRecorder(LogRecorder):
         limit: int | None = None,
     ) -> Sequence[StoredEvent]:
         with self._reading() as stream:
-            anchor, tip = self._anchor, stream.tip()
+            anchor = self._anchor
             entries = stream.of(originator_id, gt=gt, lte=lte, desc=desc, limit=limit)
+            tip = stream.tip()  # after them, so that none of them lies beyond the anchor
             if tip != anchor and anchor[0] > 0 and [e.chain for e in stream.at([anchor[0]])] != [anchor[1]]:
                 raise LogLostError(anchor[0], tip[0])
         self._move_anchor(*tip)
@@ -195,7 +194,10 @@ class RedisLogRecorder(LogRecorder):
 
     def select_entries(self, *, after: int, limit: int, stop: int | None = None) -> Sequence[Entry]:
         with self._reading() as stream:
-            return stream.entries(after, limit, stop)
+            entries = stream.entries(after, limit, stop)
+            if not entries:  # who reads on in vain must not be told again that there is more
+                self.datastore.growth.looked(stream.tip()[0])
+        return entries
 
     def select_notifications(
         self,
@@ -231,7 +233,9 @@ class RedisLogRecorder(LogRecorder):
 
     def tip(self) -> tuple[int, bytes]:
         with self._reading() as stream:
-            return stream.tip()
+            tip = stream.tip()
+        self.datastore.growth.looked(tip[0])
+        return tip
 
     def position_at(self, time: int) -> int:
         with self._reading() as stream:

@@ -33,7 +33,7 @@ class Stream:
         """At positions after + 1 to `stop` (inclusive), at most `limit`, in order."""
         first, last = f"{max(after + 1, 1)}-0", "+" if stop is None else f"{max(stop, 0)}-0"
         reply = self._connection.call("XRANGE", self._log, first, last, "COUNT", limit)
-        return wire.entries(reply, self._datastore.originator_id)
+        return wire.entries(reply or (), self._datastore.originator_id)
 
     def at(self, positions: Sequence[int]) -> list[Entry]:
         """At these positions, in their order."""

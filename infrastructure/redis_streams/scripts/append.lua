@@ -11,8 +11,7 @@
 --
 -- Replies
 --   {"OK", position of the first event, chain of the last}
---   {"EPOCH"}                         the log is another one
---   {"LOST", head}                    the entry at the seen position is gone, or another one stands there
+--   {"LOST", head}                    the log is another one, or the entry at the seen position is
 --   {"TRACKED", position}             the tracked position is not beyond this one
 --   {"REFUSED", {numbers of events whose version is taken}, {number of a key, what its table holds, ...}}
 
@@ -37,11 +36,10 @@ local function position_of(aggregate, version)  -- 0 when there is none
   return #packed == 8 and struct.unpack('>I8', packed) or 0
 end
 
-if redis.call('HGET', meta, 'epoch') ~= epoch then return {'EPOCH'} end
-
 local tip = redis.call('HMGET', head, 'position', 'chain', 'at')
 local position, chain, at = tonumber(tip[1] or '0'), tip[2] or string.rep('0', 40), tonumber(tip[3] or '0')
 
+if redis.call('HGET', meta, 'epoch') ~= epoch then return {'LOST', text(position)} end
 if tonumber(seen) ~= position or seen_chain ~= chain then
   local there = tonumber(seen) == 0 or entry(seen)
   if not there or (there ~= true and there[10] ~= seen_chain) then return {'LOST', text(position)} end
