@@ -5,9 +5,10 @@ A persistence module's application recorder implements `LogRecorder`; it is foun
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,8 @@ from eventsourcing.persistence import (
     OperationalError,
     StoredEvent,
 )
+
+from application.inbox import Arrival, Inbox, Level, Settlement
 
 __all__ = [
     "FIRST_CHAIN",
@@ -77,12 +80,25 @@ class AppendRefusedError(IntegrityError):
     Attributes:
         conflicts: ids of the aggregates of which another event has the version.
         duplicates: keys seen before.
+        full: tracts without room for what arrives, with their levels.
+        lost: settlements of what is held no more.
     """
 
-    def __init__(self, conflicts: Sequence[UUID | str] = (), duplicates: Sequence[Duplicate] = ()) -> None:
-        super().__init__(f"{len(conflicts)} version conflicts, {len(duplicates)} repeated idempotency keys")
+    def __init__(
+        self,
+        conflicts: Sequence[UUID | str] = (),
+        duplicates: Sequence[Duplicate] = (),
+        full: Mapping[str, Level] = MappingProxyType({}),
+        lost: Sequence[Settlement] = (),
+    ) -> None:
+        super().__init__(
+            f"{len(conflicts)} version conflicts, {len(duplicates)} repeated idempotency keys, "
+            f"{len(full)} full tracts, {len(lost)} lost leases"
+        )
         self.conflicts = tuple(conflicts)
         self.duplicates = tuple(duplicates)
+        self.full = dict(full)
+        self.lost = tuple(lost)
 
 
 class LogLostError(OperationalError):
@@ -142,17 +158,28 @@ class LogRecorder(ApplicationRecorder):
 
     @property
     @abstractmethod
+    def inbox(self) -> Inbox:
+        """The messages of this log that are on their way."""
+
+    @property
+    @abstractmethod
     def epoch(self) -> str:
         """Random text, made when the log was created."""
 
     @abstractmethod
     def insert_events(
-        self, stored_events: Sequence[StoredEvent], *, keyed: Sequence[KeyedMessage] = (), **kwargs: Any
+        self,
+        stored_events: Sequence[StoredEvent],
+        *,
+        keyed: Sequence[KeyedMessage] = (),
+        arrivals: Sequence[Arrival] = (),
+        settlements: Sequence[Settlement] = (),
+        **kwargs: Any,
     ) -> Sequence[int] | None:
-        """Append all of these, with their keys, or nothing.
+        """Append all of these, with their keys, arrivals and settlements, or nothing.
 
         Raises:
-            AppendRefusedError: a version or a key is taken; names all of them.
+            AppendRefusedError: a version or a key is taken, a tract full, a lease lost; names all of them.
             OutcomeUnknownError: no answer came; all other errors mean that nothing was stored.
             LogLostError: the log is not the one that was appended to and told by aggregate before; raised by
                 `select_events` too, and again until `accept_loss`.

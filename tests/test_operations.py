@@ -68,6 +68,16 @@ async def fill(url: str, count: int) -> UUID:
         return dialogue
 
 
+async def use(url: str) -> None:
+    """One message said, handed out twice and acked."""
+    await fill(url, 1)
+    async with CorpusCallosum.open(url) as callosum, callosum.subscribe(Tract.EXTERNAL, "tool") as subscription:
+        delivery = await asyncio.wait_for(anext(subscription), 5)
+        await delivery.in_progress()
+        await delivery.nak("not yet", delay=0.01)
+        await (await asyncio.wait_for(anext(subscription), 5)).ack()
+
+
 class Shell:
     """Runs the page's commands, in which the server, its directory and the backup are the test's."""
 
@@ -228,10 +238,10 @@ class TestTheUser:
             admin.execute_command("ACL", "SETUSER", "callosum", f"-{command}")
             admin.script_flush()
             if command in OPTIONAL:
-                await fill(url, 1)
+                await use(url)
             else:
                 with pytest.raises(ProgrammingError, match=f"(?i){re.escape(command)}"):
-                    await fill(url, 1)
+                    await use(url)
             admin.execute_command("ACL", "SETUSER", "callosum", f"+{command}")
 
 

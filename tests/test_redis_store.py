@@ -1,6 +1,7 @@
 """Redis and Valkey keep the contract of a store."""
 
 from tests.contract.differential import DifferentialContract
+from tests.contract.inbox import InboxContract
 from tests.contract.library_cases import library_cases
 from tests.contract.log_recorder import LogRecorderContract
 from tests.contract.shared_log import SharedLogContract
@@ -12,6 +13,7 @@ for store in STORES:  # pytest collects a module's globals
     for contract, subject in (
         ((DifferentialContract,), "AgainstReference"),
         ((LogRecorderContract, SharedLogContract), "Log"),
+        ((InboxContract,), "Inbox"),
     ):
         name = f"Test{subject}_{store.name}"
         globals()[name] = type(name, contract, {"store": store})

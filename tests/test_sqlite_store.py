@@ -10,6 +10,7 @@ from eventsourcing.tests.projection import EventCountersView
 from infrastructure.sqlite.recorders import SQLiteTrackingRecorder
 from tests.contract import Settings, Store
 from tests.contract.differential import DifferentialContract
+from tests.contract.inbox import InboxContract
 from tests.contract.library_cases import library_cases
 from tests.contract.log_recorder import ClockContract, LogRecorderContract
 from tests.contract.shared_log import SharedLogContract
@@ -73,4 +74,12 @@ class TestFileLog(LogRecorderContract, ClockContract, SharedLogContract):
 
 
 class TestMemoryLog(LogRecorderContract, ClockContract):
+    store = MEMORY
+
+
+class TestFileInbox(InboxContract):
+    store = FILE
+
+
+class TestMemoryInbox(InboxContract):
     store = MEMORY

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from eventsourcing.persistence import DataError, IntegrityError, StoredEvent, Tracking
 
+from application.inbox import Arrival, Level, Settlement
 from application.recorder import AppendRefusedError, KeyedMessage, LogLostError, stored_digest
 from infrastructure.redis_streams import wire
 from infrastructure.redis_streams.connection import Script, Word
@@ -18,15 +19,22 @@ HIGHEST_VERSION: Final = 64 * 1024 * 1024 - 1
 
 
 class Append:
-    """What is to be appended together: events, idempotency keys of their messages, a tracking record."""
+    """What is to be appended together: events, what hangs on their messages, settlements, a tracking record."""
 
-    SCRIPT: Final = Script("append")
+    SCRIPT: Final = Script("inbox", "append")
 
     def __init__(
-        self, stored_events: Sequence[StoredEvent], keyed: Sequence[KeyedMessage], tracking: Tracking | None
+        self,
+        stored_events: Sequence[StoredEvent],
+        keyed: Sequence[KeyedMessage],
+        arrivals: Sequence[Arrival],
+        settlements: Sequence[Settlement],
+        tracking: Tracking | None,
     ) -> None:
         self._events = stored_events
         self._keyed = keyed
+        self._arrivals = arrivals
+        self._settlements = settlements
         self._tracking = tracking
         self._numbers = numbered([*(s.originator_id for s in stored_events), *(k.originator_id for k in keyed)])
 
@@ -49,6 +57,7 @@ class Append:
         t = self._tracking
         application, tracked = (t.application_name, t.notification_id) if t else ("", 0)
         words: list[Word] = [len(self._numbers), len(self._events), len(self._keyed), application, tracked]
+        words += (len(self._arrivals), len(self._settlements))
         for s in self._events:
             if not 0 <= s.originator_version <= HIGHEST_VERSION:
                 raise DataError(f"Version {s.originator_version} is not within 0 and {HIGHEST_VERSION}.")
@@ -56,6 +65,18 @@ class Append:
             words += (number, originator_id, s.originator_version, s.topic, stored_digest(s).hex(), s.state)
         for k in self._keyed:
             words += (self._numbers[k.originator_id], k.event + 1, k.key, k.sequence, k.digest)
+        for a in self._arrivals:
+            words += (
+                a.event + 1,
+                a.first,
+                a.count,
+                str(a.tract),
+                int(a.priority),
+                a.recipient or "",
+                int(a.exempt),
+            )
+        for e in self._settlements:
+            words += (str(e.tract), e.lease, e.slot, e.attempt, str(e.then), e.delay)
         return words
 
     def outcome(self, reply: Sequence[Any], seen: int) -> tuple[int, bytes]:
@@ -69,10 +90,20 @@ class Append:
             raise self._refused(*values)
         raise LogLostError(seen, wire.integer(values[0]))
 
-    def _refused(self, conflicts: Sequence[int], duplicates: Sequence[Any]) -> AppendRefusedError:
+    def _refused(
+        self, conflicts: Sequence[int], duplicates: Sequence[Any], full: Sequence[bytes], lost: Sequence[int]
+    ) -> AppendRefusedError:
         taken = dict.fromkeys(self._events[number - 1].originator_id for number in conflicts)
         seen = zip((self._keyed[number - 1] for number in duplicates[::2]), duplicates[1::2], strict=True)
-        return AppendRefusedError(list(taken), [wire.duplicate(k.originator_id, k.key, held) for k, held in seen])
+        return AppendRefusedError(
+            list(taken),
+            [wire.duplicate(k.originator_id, k.key, held) for k, held in seen],
+            {
+                wire.text(tract): Level(int(backlog), int(capacity))
+                for tract, backlog, capacity in zip(full[::3], full[1::3], full[2::3], strict=True)
+            },
+            [self._settlements[number - 1] for number in lost],
+        )
 
 
 def not_beyond(tracking: Tracking, reached: int) -> IntegrityError:

@@ -58,10 +58,11 @@ class ConnectionLostError(OperationalError):
 
 
 class Script:
-    """A Lua script beside this file."""
+    """Lua scripts beside this file, one after the other, as one."""
 
-    def __init__(self, name: str) -> None:
-        self.text = files("infrastructure.redis_streams").joinpath("scripts", f"{name}.lua").read_text("utf-8")
+    def __init__(self, *names: str) -> None:
+        folder = files("infrastructure.redis_streams").joinpath("scripts")
+        self.text = "".join(folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names)
         self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 

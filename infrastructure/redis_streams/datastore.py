@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 from eventsourcing.persistence import ProgrammingError
 
+from domain.tract import Tract
 from infrastructure.growth import Growth
 from infrastructure.redis_streams import wire
 from infrastructure.redis_streams.connection import Connections, Script
@@ -32,6 +33,13 @@ class Keys:
     def of(self, kind: str, originator_id: UUID | str) -> str:
         """Of one aggregate: ``stream``, ``idempotency``, or where events of a purpose are."""
         return f"{self._prefix}{kind}:{stored_id(originator_id)}"
+
+    def level(self, tract: str) -> str:
+        return f"{self._prefix}level:{tract}"
+
+    def bell(self, tract: str) -> str:
+        """The channel that tells that there may be something to take."""
+        return f"{self._prefix}bell:{tract}"
 
     def own(self, name: str) -> str:
         """A key for something else that belongs to this namespace, such as a read model."""
@@ -79,7 +87,12 @@ class Datastore:
         self.keys = Keys(namespace)
         self.text_ids = text_ids
         self.growth = Growth(told=False)
-        self.listener = Listener(self.connections.dedicated, self.keys.log, self.growth)
+        self.listener = Listener(
+            self.connections.dedicated,
+            self.keys.log,
+            {self.keys.bell(tract): tract for tract in Tract},
+            self.growth,
+        )
 
     def originator_id(self, stored: str) -> UUID | str:
         if self.text_ids:

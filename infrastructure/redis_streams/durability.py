@@ -18,9 +18,9 @@ from uuid import UUID
 from eventsourcing.persistence import PersistenceError
 
 from application.callosum import CorpusCallosum
-from application.commands import Receipt
 from application.durability import Durability, Fsync, Killed, NoServerError, Trial, mode_outcome
 from application.reading import messages_of
+from application.round import Receipt
 from application.settings import IN_MEMORY, Settings
 from domain.dialogue import Dialogue
 from domain.tract import Tract
@@ -117,7 +117,7 @@ async def _kill_once(binary: Binary, fsync: Fsync, senders: int, seconds: float)
 
 
 def _service(url: str) -> CorpusCallosum:
-    return CorpusCallosum.open(settings=Settings(url=url, project=False, views=IN_MEMORY))
+    return CorpusCallosum.open(settings=Settings(url=url, project=False, views=IN_MEMORY, deliver=False))
 
 
 class _Load:

@@ -1,7 +1,7 @@
 """One thread that hears of every append, whoever made it, and wakes those who wait for the log to grow."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from threading import Event, Lock, Thread
 from typing import Any, Final
@@ -23,16 +23,24 @@ _logger = logging.getLogger("callosum.redis")
 
 
 class Listener:
-    """Subscribes to the log's channel when somebody waits for the first time.
+    """Subscribes to the log's channel, and to the bells of its inbox, when somebody waits for the first time.
 
     Messages that are published while it is away are lost, but not what they told: when it is back, everyone who
-    waits looks at the log itself.
+    waits looks at the log itself, and every bell rings.
+
+    Args:
+        connect: makes a connection of the listener's own.
+        channel: the log's.
+        bells: channels of the inbox, and whose bell each is.
+        growth: whom to tell.
     """
 
-    def __init__(self, connect: Callable[[], Any], channel: str, growth: Growth) -> None:
+    def __init__(self, connect: Callable[[], Any], channel: str, bells: Mapping[str, str], growth: Growth) -> None:
         self._connect = connect
-        self._channel = channel
+        self._channels = [channel, *bells]
+        self._bells = {bell.encode(): tract for bell, tract in bells.items()}
         self._growth = growth
+        self._rings: list[Callable[[str], None]] = []
         self._lock = Lock()
         self._thread: Thread | None = None
         self._connection: Any = None
@@ -44,6 +52,10 @@ class Listener:
             if self._thread is None and not self._stopping.is_set():
                 self._thread = Thread(target=self._run, name="callosum-listener", daemon=True)
                 self._thread.start()
+
+    def add_ring(self, ring: Callable[[str], None]) -> None:
+        """Have this called, in the listener's thread, with the tract whose bell rings."""
+        self._rings.append(ring)
 
     def stop(self) -> None:
         with self._lock:
@@ -61,6 +73,8 @@ class Listener:
                 self._subscribe()
                 failures = 0
                 self._growth.restart()
+                for tract in self._bells.values():
+                    self._ring(tract)
                 while not self._stopping.is_set():
                     self._hear()
             except (RedisError, OSError, ValueError, AttributeError) as error:
@@ -77,7 +91,8 @@ class Listener:
         connection = self._connect()
         with self._lock:
             self._connection = connection
-        for command in (("PING",), ("SUBSCRIBE", self._channel)):  # a server that loads refuses only the first
+        subscriptions = [("SUBSCRIBE", channel) for channel in self._channels]
+        for command in (("PING",), *subscriptions):  # a server that loads refuses only the first
             connection.send_command(*command)
             connection.read_response()
 
@@ -85,11 +100,19 @@ class Listener:
         with suppress(OSError):
             self._connection.disconnect()
 
+    def _ring(self, tract: str) -> None:
+        for ring in self._rings:
+            ring(tract)
+
     def _hear(self) -> None:
         try:
             reply = self._connection.read_response(timeout=_QUIET, disconnect_on_error=False)
         except redis.TimeoutError:
             self._connection.send_command("PING")
             reply = self._connection.read_response()
-        if reply[0] == b"message":
+        if reply[0] != b"message":
+            return
+        if (tract := self._bells.get(reply[1])) is not None:
+            self._ring(tract)
+        else:
             self._growth.reached(int(reply[2]))

@@ -4,6 +4,7 @@ import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from threading import Lock
 from typing import Any, Final
 from uuid import UUID
@@ -19,11 +20,13 @@ from eventsourcing.persistence import (
     TrackingRecorder,
 )
 
+from application.inbox import Arrival, Settlement
 from application.recorder import Duplicate, Entry, KeyedMessage, LogLostError, LogRecorder, OutcomeUnknownError
 from infrastructure.redis_streams import wire
 from infrastructure.redis_streams.append import Append, not_beyond, numbered
 from infrastructure.redis_streams.connection import ConnectionLostError, Script, Word
 from infrastructure.redis_streams.datastore import Datastore
+from infrastructure.redis_streams.inbox import RedisInbox
 from infrastructure.redis_streams.stream import Stream
 from infrastructure.subscription import LogSubscription
 
@@ -120,6 +123,10 @@ class RedisLogRecorder(LogRecorder):
         self._anchored = Lock()
         self._epoch, self._anchor = datastore.claim()
 
+    @cached_property
+    def inbox(self) -> RedisInbox:
+        return RedisInbox(self.datastore)
+
     @property
     def epoch(self) -> str:
         """As it is now: the log may be emptied and begun anew, by another process, while this program runs."""
@@ -135,12 +142,14 @@ class RedisLogRecorder(LogRecorder):
         stored_events: Sequence[StoredEvent],
         *,
         keyed: Sequence[KeyedMessage] = (),
+        arrivals: Sequence[Arrival] = (),
+        settlements: Sequence[Settlement] = (),
         tracking: Tracking | None = None,
         **_: Any,
     ) -> Sequence[int] | None:
         if not stored_events and tracking is None:
             return []
-        append = Append(stored_events, keyed, tracking)
+        append = Append(stored_events, keyed, arrivals, settlements, tracking)
         (seen, chain), epoch = self._anchor, self._epoch
         reply = self._run(append.keys(self.datastore.keys), (epoch, seen, chain.hex()), append.words())
         first, chain = append.outcome(reply, seen)

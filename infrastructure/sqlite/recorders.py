@@ -11,6 +11,7 @@ from uuid import UUID
 from eventsourcing import sqlite as library
 from eventsourcing.persistence import IntegrityError, Notification, ProgrammingError, StoredEvent
 
+from application.inbox import Arrival, Settlement, Then
 from application.recorder import (
     FIRST_CHAIN,
     AppendRefusedError,
@@ -22,6 +23,7 @@ from application.recorder import (
     stored_digest,
 )
 from infrastructure.sqlite.datastore import Datastore, columns
+from infrastructure.sqlite.inbox import CREATE_INBOX, SQLiteInbox
 from infrastructure.subscription import LogSubscription
 
 __all__ = [
@@ -96,7 +98,11 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
     clock: Callable[[], int] = staticmethod(time.time_ns)
 
     def construct_create_table_statements(self) -> list[str]:
-        return [_CREATE_EVENTS, _CREATE_KEYS]
+        return [_CREATE_EVENTS, _CREATE_KEYS, *CREATE_INBOX]
+
+    @cached_property
+    def inbox(self) -> SQLiteInbox:
+        return SQLiteInbox(self.datastore, lambda: self.clock() // 1_000_000)
 
     def _create_table(self, c: library.SQLiteCursor) -> None:
         self.datastore.claim(c)
@@ -125,10 +131,20 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
         return self.datastore.epoch()
 
     def insert_events(
-        self, stored_events: Sequence[StoredEvent], *, keyed: Sequence[KeyedMessage] = (), **kwargs: Any
+        self,
+        stored_events: Sequence[StoredEvent],
+        *,
+        keyed: Sequence[KeyedMessage] = (),
+        arrivals: Sequence[Arrival] = (),
+        settlements: Sequence[Settlement] = (),
+        **kwargs: Any,
     ) -> Sequence[int] | None:
+        more = {"keyed": keyed, "arrivals": arrivals, "settlements": settlements}
         try:
-            positions = super().insert_events(stored_events, keyed=keyed, **kwargs)
+            positions = super().insert_events(stored_events, **more, **kwargs)
+        except AppendRefusedError as refused:  # by the inbox, of which a version or a key may be the reason
+            conflicts, duplicates = self._conflicts(stored_events), self._duplicates(keyed)
+            raise AppendRefusedError(conflicts, duplicates, refused.full, refused.lost) from None
         except IntegrityError as error:
             # The log never shrinks, so what was in the way is still there.
             conflicts, duplicates = self._conflicts(stored_events), self._duplicates(keyed)
@@ -137,6 +153,8 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
             raise AppendRefusedError(conflicts, duplicates) from error
         if positions:
             self.datastore.growth.reached(positions[-1])
+        back = {s.tract for s in settlements if s.then in {Then.AGAIN, Then.BACK}}
+        self.inbox.ring(back | {arrival.tract for arrival in arrivals})
         return positions
 
     def _insert_events(
@@ -145,10 +163,13 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
         stored_events: Sequence[StoredEvent],
         *,
         keyed: Sequence[KeyedMessage] = (),
+        arrivals: Sequence[Arrival] = (),
+        settlements: Sequence[Settlement] = (),
         **_: Any,
     ) -> Sequence[int] | None:
         if not stored_events:
             return []
+        self.inbox.check(c, arrivals, settlements)
         c.execute(_LAST)
         head, at, chain = c.fetchone() or (0, 0, FIRST_CHAIN)
         at = max(at, self.clock() // 1_000_000)
@@ -163,6 +184,7 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
         if keyed:
             keys = [(_stored(k.originator_id), k.key, k.sequence, rows[k.event][0], k.digest) for k in keyed]
             c.executemany(_INSERT_KEY, keys)
+        self.inbox.write(c, head, arrivals, settlements)
         return [row[0] for row in rows]
 
     def _conflicts(self, stored_events: Sequence[StoredEvent]) -> list[UUID | str]:

@@ -1,30 +1,39 @@
--- Append events to the log, with idempotency keys and a tracking record: all of it, or nothing.
+-- Append events to the log, with idempotency keys, messages for the inbox, settlements of deliveries and a tracking
+-- record: all of it, or nothing.
 --
 -- A script is atomic, but a call that fails half way does not undo those before it. So everything is checked
 -- first, the user's permissions too, and what is written then cannot fail.
 --
 -- KEYS  log, head, meta, tracking, then a version index for each aggregate, then a key table for each aggregate
 -- ARGV  epoch; seen position, its chain; 1 when this repeats an append of unknown outcome;
---       how many aggregates, events, keys; tracked application or "", its position;
+--       how many aggregates, events, keys; tracked application or "", its position; how many arrivals, settlements;
 --       for each event: its aggregate's number, id, version, topic, digest, state;
---       for each key: its aggregate's number, its event's number, key, sequence, digest
+--       for each key: its aggregate's number, its event's number, key, sequence, digest;
+--       for each arrival: its event's number, index of the first, how many, tract, priority, recipient or "", 1 if exempt;
+--       for each settlement: tract, lease, slot, attempt, done | again | back | dead, delay in milliseconds
+--
+-- inbox.lua goes before it.
 --
 -- Replies
 --   {"OK", position of the first event, chain of the last}
 --   {"LOST", head}                    the log is another one, or the entry at the seen position is
 --   {"TRACKED", position}             the tracked position is not beyond this one
---   {"REFUSED", {numbers of events whose version is taken}, {number of a key, what its table holds, ...}}
+--   {"REFUSED", {numbers of events whose version is taken}, {number of a key, what its table holds, ...},
+--               {tract that is full, its backlog, its capacity, ...}, {numbers of settlements of lost leases}}
 
 local log, head, meta, tracking = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local epoch, seen, seen_chain, repeated = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1'
 local aggregates, events, keys = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local application, tracked = ARGV[8], ARGV[9]
-local EVENTS, EVENT, KEY = 10, 6, 5
+local arrivals, settlements = tonumber(ARGV[10]), tonumber(ARGV[11])
+local EVENTS, EVENT, KEY, ARRIVAL, SETTLEMENT = 12, 6, 5, 7, 6
 local first_key = EVENTS + events * EVENT
+local first_arrival = first_key + keys * KEY
+local first_settlement = first_arrival + arrivals * ARRIVAL
+local function settlement_at(number) return first_settlement + (number - 1) * SETTLEMENT end
 
 local function index(aggregate) return KEYS[4 + aggregate] end
 local function table_of(aggregate) return KEYS[4 + aggregates + aggregate] end
-local function text(number) return string.format('%.0f', number) end
 
 local function entry(position)  -- id, topic, version, at, chain and state stand at the even places
   local found = redis.call('XRANGE', log, text(position) .. '-0', text(position) .. '-0')[1]
@@ -80,14 +89,56 @@ for number = 1, keys do
     duplicates[#duplicates + 1] = found
   end
 end
-if #conflicts > 0 or #duplicates > 0 then return {'REFUSED', conflicts, duplicates} end
-if not (redis.acl_check_cmd('XADD', log, '*', 'id', '') and redis.acl_check_cmd('SETRANGE', log, '0', '')
-    and redis.acl_check_cmd('HSET', head, 'at', '') and redis.acl_check_cmd('PUBLISH', log, '')) then
-  return redis.error_reply('NOPERM this user needs XADD, SETRANGE, HSET and PUBLISH, and the channel ' .. log)
+
+local full, lost, arriving, touched = {}, {}, {}, {}
+for number = 1, arrivals do
+  local arrival = first_arrival + (number - 1) * ARRIVAL
+  local tract = ARGV[arrival + 3]
+  local counted = arriving[tract] or {bounded = 0, all = 0}
+  arriving[tract] = counted
+  touched[tract] = true
+  counted.all = counted.all + tonumber(ARGV[arrival + 2])
+  if ARGV[arrival + 6] ~= '1' then counted.bounded = counted.bounded + tonumber(ARGV[arrival + 2]) end
+end
+for tract, counted in pairs(arriving) do
+  local level = redis.call('HMGET', of('level', tract), 'backlog', 'capacity')
+  local backlog, capacity = tonumber(level[1] or '0'), tonumber(level[2] or '0')
+  if capacity > 0 and counted.bounded > 0 and backlog + counted.bounded > capacity then
+    for _, told in ipairs({tract, text(backlog), text(capacity)}) do full[#full + 1] = told end
+  end
+end
+local settled, seen_slots = {}, {}
+for number = 1, settlements do
+  local tract, lease, slot, handed = unpack(ARGV, settlement_at(number), settlement_at(number) + 3)
+  local priority, attempt, recipient = held_of(redis.call('HGET', lease_key(tract, lease), slot))
+  if attempt ~= handed or seen_slots[tract .. slot] then
+    lost[#lost + 1] = number
+  else
+    seen_slots[tract .. slot] = true  -- by who holds it: a late one must not take this one down with it
+  end
+  settled[number] = {priority = priority, recipient = recipient}
+  touched[tract] = true
+end
+if #conflicts + #duplicates + #full + #lost > 0 then return {'REFUSED', conflicts, duplicates, full, lost} end
+local function allowed(...) return redis.acl_check_cmd(...) end
+local function may_deliver(tract)
+  for _, kind in ipairs({'ready', 'due'}) do
+    if not (allowed('ZADD', of(kind, tract), '0', 'm') and allowed('ZREM', of(kind, tract), 'm')) then return false end
+  end
+  for _, kind in ipairs({'level', 'holder', 'dead', 'lease'}) do
+    if not (allowed('HSET', of(kind, tract), 'f', 'v') and allowed('HDEL', of(kind, tract), 'f')) then return false end
+  end
+  return allowed('HINCRBY', of('level', tract), 'f', '1') and allowed('PUBLISH', of('bell', tract), '')
+end
+local permitted = allowed('XADD', log, '*', 'id', '') and allowed('SETRANGE', log, '0', '')
+  and allowed('HSET', head, 'at', '') and allowed('PUBLISH', log, '')
+for tract in pairs(touched) do permitted = permitted and may_deliver(tract) end
+if not permitted then
+  return redis.error_reply('NOPERM this user needs XADD, SETRANGE, HSET, HDEL, HINCRBY, ZADD, ZREM and PUBLISH, '
+    .. 'on the keys and channels of ' .. log)
 end
 
-local time = redis.call('TIME')
-at = math.max(at, tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+at = math.max(at, milliseconds())
 local now, before = text(at), position
 for number = 1, events do
   local event = EVENTS + (number - 1) * EVENT
@@ -103,6 +154,37 @@ for number = 1, keys do
   redis.call('HSET', table_of(tonumber(ARGV[key])), ARGV[key + 2],
     struct.pack('>I8I8', tonumber(ARGV[key + 3]), before + tonumber(ARGV[key + 1])) .. ARGV[key + 4])
 end
+
+local rung = {}
+for number = 1, arrivals do
+  local arrival = first_arrival + (number - 1) * ARRIVAL
+  local slot, tract = (before + tonumber(ARGV[arrival])) * 1000 + tonumber(ARGV[arrival + 1]), ARGV[arrival + 3]
+  make_ready(tract, tonumber(ARGV[arrival + 4]), slot, tonumber(ARGV[arrival + 2]), 0, ARGV[arrival + 5])
+  rung[tract] = true
+end
+for tract, counted in pairs(arriving) do redis.call('HINCRBY', of('level', tract), 'backlog', counted.all) end
+for number = 1, settlements do
+  local tract, lease, slot, attempt, what, delay = unpack(ARGV, settlement_at(number), settlement_at(number) + 5)
+  local priority, recipient = settled[number].priority, settled[number].recipient
+  redis.call('HDEL', lease_key(tract, lease), slot)
+  if redis.call('EXISTS', lease_key(tract, lease)) == 0 then drop_lease(tract, lease) end
+  if what == 'done' or what == 'dead' then
+    redis.call('HINCRBY', of('level', tract), 'backlog', -1)
+    if what == 'dead' then redis.call('HSET', of('dead', tract), slot, held_as(priority, attempt, recipient)) end
+  else
+    if what == 'back' or delay == '0' then
+      local attempts = tonumber(attempt) - (what == 'back' and 1 or 0)
+      make_ready(tract, tonumber(priority), tonumber(slot), 1, attempts, recipient)
+    else
+      local pause = 'pause:' .. slot .. ':' .. attempt
+      redis.call('HSET', lease_key(tract, pause), slot, held_as(priority, attempt, recipient))
+      redis.call('ZADD', of('due', tract), text(milliseconds() + tonumber(delay)), pause)
+    end
+    rung[tract] = true
+  end
+end
+for tract in pairs(rung) do ring(tract) end
+
 if application ~= '' then redis.call('HSET', tracking, application, tracked) end
 if events > 0 then
   redis.call('HSET', head, 'position', text(position), 'chain', chain, 'at', now)

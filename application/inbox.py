@@ -1,0 +1,160 @@
+"""What the application asks of a store about messages on their way to consumers.
+
+What arrives and what is settled goes through the log's own append (`LogRecorder.insert_events`), in one step with
+the events that tell of it. Handing out is a step of its own and writes no event: it gives a *lease*. What is not
+settled when the lease ends is handed out again.
+
+A *slot* is a message's place: the position of its event times 1000, and its index within the event.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = [
+    "Arrival",
+    "Handed",
+    "Inbox",
+    "Level",
+    "ReplacedError",
+    "Settlement",
+    "Taken",
+    "Then",
+    "slot_of",
+]
+
+
+def slot_of(position: int, index: int) -> int:
+    return position * 1000 + index
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Neighbouring messages of one event, for one tract, with the same priority and recipient.
+
+    Attributes:
+        event: the index, among the stored events of the append, of the one that holds them.
+        first: the first one's index within the event.
+        recipient: the consumer that they are for; None: any of the tract.
+        exempt: they are let in whatever the capacity is.
+    """
+
+    event: int
+    first: int
+    count: int
+    tract: str
+    priority: int
+    recipient: str | None = None
+    exempt: bool = False
+
+
+class Then(StrEnum):
+    """What becomes of a message whose delivery ends. BACK: it was never seen, and the attempt does not count."""
+
+    DONE = "done"
+    AGAIN = "again"
+    BACK = "back"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """The end of one delivery.
+
+    Attributes:
+        attempt: the one that was handed out; another one is not this delivery's.
+        delay: milliseconds before it is handed out again; only with `Then.AGAIN`.
+    """
+
+    tract: str
+    lease: str
+    slot: int
+    attempt: int
+    then: Then
+    delay: int = 0
+
+
+@dataclass(frozen=True)
+class Handed:
+    """One message that was handed out; attempts count from 1."""
+
+    slot: int
+    priority: int
+    attempt: int
+
+    @property
+    def position(self) -> int:
+        return self.slot // 1000
+
+    @property
+    def index(self) -> int:
+        return self.slot % 1000
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a take gave.
+
+    Attributes:
+        handed: highest priority first, then by position.
+        left: whether more was waiting for this consumer.
+        next_due: milliseconds until a lease or a delay ends, when there is one.
+    """
+
+    handed: Sequence[Handed]
+    left: bool
+    next_due: int | None
+
+
+@dataclass(frozen=True)
+class Level:
+    """How full a tract is: messages accepted and not settled, and the most that may be; 0: no bound."""
+
+    backlog: int
+    capacity: int
+
+
+class ReplacedError(Exception):
+    """A newer consumer of the same name has joined; what this one held goes to others."""
+
+    def __init__(self, tract: str, consumer: str) -> None:
+        super().__init__(f"Another consumer {consumer!r} has joined the {tract} tract.")
+        self.tract = tract
+        self.consumer = consumer
+
+
+class Inbox(ABC):
+    """Messages of a log that are on their way. All calls block."""
+
+    look_every: float | None = None
+    """Seconds between looks for what other processes bring, for a store that tells nobody; None: it tells."""
+
+    @abstractmethod
+    def configure(self, tract: str, capacity: int) -> None:
+        """Set the most messages that may be on their way to a tract; 0: any number."""
+
+    @abstractmethod
+    def level(self, tract: str) -> Level: ...
+
+    @abstractmethod
+    def join(self, tract: str, consumer: str) -> int:
+        """The generation of this consumer, from 1 on. What an earlier one of its name held is free at once."""
+
+    @abstractmethod
+    def take(self, tract: str, *, consumer: str, generation: int, lease: str, demand: int, ack_wait: int) -> Taken:
+        """Hand out at most `demand` messages for `ack_wait` milliseconds.
+
+        Taking again with the same lease gives the same again, so it may be repeated when the reply was lost.
+
+        Raises:
+            ReplacedError: the generation is not the newest.
+        """
+
+    @abstractmethod
+    def extend(self, tract: str, lease: str, ack_wait: int) -> bool:
+        """Let the lease end `ack_wait` milliseconds from now; False when it has ended."""
+
+    @abstractmethod
+    def listen(self, ring: Callable[[str], None]) -> None:
+        """Have this called, from any thread, with a tract where something may be to take. It must return soon."""

@@ -1,0 +1,51 @@
+-- The inbox: messages on their way to the consumers of a tract. Put before the scripts that work on it.
+--
+-- KEYS[1] is the log's; the inbox's follow from it:
+--   ready:<tract>, ready:<tract>@<recipient>   sorted sets of runs "9-priority:slot:count:attempts so far", by text
+--   lease:<tract>:<lease>    hash: slot -> "priority attempt recipient", what is handed out and not settled
+--   due:<tract>              sorted set: lease -> when it ends
+--   holder:<tract>           hash: lease -> consumer
+--   dead:<tract>             hash: slot -> "priority attempt recipient"
+--   level:<tract>            hash: backlog, capacity
+--   generations:<tract>      hash: consumer -> how often it has joined
+-- A pause before a message is handed out again is a lease of nobody.
+
+local prefix = string.sub(KEYS[1], 1, -4)
+
+local function of(kind, tract) return prefix .. kind .. ':' .. tract end
+local function lease_key(tract, lease) return prefix .. 'lease:' .. tract .. ':' .. lease end
+local function text(number) return string.format('%.0f', number) end
+local function held_as(priority, attempt, recipient) return priority .. ' ' .. attempt .. ' ' .. recipient end
+local function held_of(value) return string.match(value or '', '^(%d+) (%d+) (.*)$') end  -- the three again
+
+local function milliseconds()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function ring(tract) redis.call('PUBLISH', of('bell', tract), '') end
+
+local function queue(tract, recipient)
+  return of('ready', tract) .. (recipient ~= '' and '@' .. recipient or '')
+end
+
+local function make_ready(tract, priority, slot, count, attempts, recipient)
+  redis.call('ZADD', queue(tract, recipient), 0,
+    string.format('%d:%016.0f:%d:%d', 9 - priority, slot, count, attempts))
+end
+
+local function drop_lease(tract, lease)
+  redis.call('ZREM', of('due', tract), lease)
+  redis.call('HDEL', of('holder', tract), lease)
+end
+
+local function release(tract, lease)  -- what it still holds is to be had again
+  local held = redis.call('HGETALL', lease_key(tract, lease))
+  for place = 1, #held, 2 do
+    local priority, attempt, recipient = held_of(held[place + 1])
+    make_ready(tract, tonumber(priority), tonumber(held[place]), 1, tonumber(attempt), recipient)
+    redis.call('HDEL', lease_key(tract, lease), held[place])
+  end
+  drop_lease(tract, lease)
+end
+
