@@ -3,7 +3,7 @@
 from eventsourcing.persistence import PersistenceError
 
 from application.callosum import CorpusCallosum
-from application.commands import Receipt
+from application.delivery import Delivery, DeliverySettings, Subscription
 from application.errors import (
     CallosumClosedError,
     InvalidURLError,
@@ -13,14 +13,19 @@ from application.errors import (
     UnreadableEventError,
 )
 from application.importing import ImportReport
+from application.inbox import ReplacedError
 from application.reading import RecordedMessage
 from application.recorder import LogLostError, OutcomeUnknownError
+from application.round import Receipt
 from application.settings import Settings
 from application.verification import Problem, Verification
+from domain.consumer import Consumer, Outcome, Result
 from domain.dialogue import Dialogue, Kind
 from domain.errors import (
+    BackpressureError,
     BatchTooLargeError,
     CallosumError,
+    ConsumerLeftError,
     DialogueClosedError,
     DialogueExistsError,
     DialogueNotFoundError,
@@ -30,6 +35,7 @@ from domain.errors import (
     InvalidCommandError,
     InvalidMessageError,
     InvalidPayloadError,
+    LeaseLostError,
     ReplyToUnknownMessageError,
 )
 from domain.message import Message
@@ -56,11 +62,16 @@ from projections.queries import DialogueSort
 from projections.states import Status
 
 __all__ = [
+    "BackpressureError",
     "BatchTooLargeError",
     "CallosumClosedError",
     "CallosumError",
     "ConsciousnessMetrics",
+    "Consumer",
+    "ConsumerLeftError",
     "CorpusCallosum",
+    "Delivery",
+    "DeliverySettings",
     "Dialogue",
     "DialogueClosedError",
     "DialogueExistsError",
@@ -82,9 +93,11 @@ __all__ = [
     "InvalidPayloadError",
     "InvalidURLError",
     "Kind",
+    "LeaseLostError",
     "LogError",
     "LogLostError",
     "Message",
+    "Outcome",
     "OutcomeUnknownError",
     "PersistenceError",
     "Priority",
@@ -97,10 +110,13 @@ __all__ = [
     "Receipt",
     "Recorded",
     "RecordedMessage",
+    "ReplacedError",
     "ReplyToUnknownMessageError",
+    "Result",
     "Settings",
     "Status",
     "StoreSettingsError",
+    "Subscription",
     "Tract",
     "UnknownTopicError",
     "UnreadableEventError",

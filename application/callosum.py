@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self, TypedDict, TypeVar, Unpack
@@ -12,15 +12,18 @@ from weakref import WeakValueDictionary
 from eventsourcing.persistence import InfrastructureFactoryError
 from eventsourcing.utils import TopicError
 
-from application.commands import Close, Convey, Open, Receipt
+from application.agents import Agent, Attachment
+from application.commands import Close, Convey, Open
 from application.commit import Writer
+from application.delivery import Bells, DeliverySettings, Subscription
 from application.errors import CallosumClosedError, StoreSettingsError
 from application.importing import ImportReport, import_transcripts
 from application.log import DialogueLog
 from application.read_side import ReadSide
 from application.reading import Reader, RecordedMessage
+from application.round import Receipt
 from application.settings import Settings, store_environment, views_path
-from application.validation import check_id, check_text, checked_attributes, member, stamped
+from application.validation import MOST_NAME, check_id, check_text, checked_attributes, member, stamped
 from application.verification import Verification, verify
 from domain.dialogue import Dialogue, Kind
 from domain.errors import InvalidCommandError
@@ -37,6 +40,14 @@ from projections.views import Views
 __all__ = ["CorpusCallosum"]
 
 _T = TypeVar("_T")
+
+
+def _opened(environment: dict[str, str], settings: Settings) -> DialogueLog:
+    log = DialogueLog(environment)
+    log.delivers = settings.deliver
+    for tract in Tract:
+        log.recorder.inbox.configure(tract, settings.capacity)
+    return log
 
 
 class MessageFields(TypedDict, total=False):
@@ -85,7 +96,7 @@ class CorpusCallosum:
         environment = store_environment(settings.url)
         environment["AGGREGATE_CACHE_MAXSIZE"] = str(settings.cached_dialogues)
         try:
-            self._log = await asyncio.to_thread(DialogueLog, environment)
+            self._log = await asyncio.to_thread(_opened, environment, settings)
         except (TopicError, InfrastructureFactoryError, ValueError) as error:
             raise StoreSettingsError(str(error)) from error
         try:
@@ -94,6 +105,7 @@ class CorpusCallosum:
             await asyncio.to_thread(self._log.close)
             raise
         self._writer = Writer(self._log, clock=lambda: datetime.now(UTC))
+        self._bells = Bells(self._log.recorder.inbox)
         self._opened = True
         return self
 
@@ -130,6 +142,7 @@ class CorpusCallosum:
             last_first.callback(self._log.recorder.interrupt)
             last_first.callback(self._reader.end)
             last_first.push_async_callback(self._writer.close)
+            last_first.push_async_callback(self._bells.end)
 
     # Commands
 
@@ -167,6 +180,7 @@ class CorpusCallosum:
             DialogueNotFoundError, DialogueClosedError, DialogueRecordedError
             ReplyToUnknownMessageError: `in_reply_to` names no earlier message of the dialogue.
             IdempotencyConflictError: the key belongs to another message of the dialogue.
+            BackpressureError: the target tract has no room.
         """
         message = Message(source=source, target=target, sender=sender, payload=payload, **fields)
         return (await self.send_many(dialogue, [message]))[0]
@@ -186,6 +200,58 @@ class CorpusCallosum:
             copies, size = await stamped(messages)
             answer = writer.submit(Convey(dialogue, copies, size))
         return await answer
+
+    def subscribe(
+        self,
+        tract: Tract,
+        consumer: str,
+        *,
+        demand: int = 1,
+        delivery: DeliverySettings | None = None,
+    ) -> Subscription:
+        """Take messages of a tract, at most `demand` at a time; more with `Subscription.request`.
+
+        Args:
+            tract: whose messages.
+            consumer: a name; messages may be addressed to it. Another one that joins under it takes its place.
+            demand: deliveries asked for at first, and kept asked for as they are settled; 0: only by `request`.
+            delivery: how deliveries are repeated.
+        """
+        of = member(Tract, tract)
+        if of is None:
+            raise InvalidCommandError("tract", "must be named")
+        if demand < 0:
+            raise InvalidCommandError("demand", f"is {demand}; it cannot be negative")
+        check_text("consumer", consumer, most=MOST_NAME)
+        return Subscription(
+            self._log,
+            self._open_writer,
+            self._reader,
+            self._bells,
+            tract=of,
+            name=consumer,
+            demand=demand,
+            settings=delivery or DeliverySettings(),
+        )
+
+    @asynccontextmanager
+    async def attach(
+        self,
+        agent: Agent,
+        tract: Tract,
+        name: str,
+        *,
+        concurrency: int = 1,
+        handler_timeout: float | None = None,
+        delivery: DeliverySettings | None = None,
+    ) -> AsyncIterator[Attachment]:
+        """Let an agent handle the messages of a tract while the block lasts; then it drains."""
+        async with self.subscribe(tract, name, demand=concurrency, delivery=delivery) as subscription:
+            attachment = Attachment(agent, subscription, concurrency=concurrency, timeout=handler_timeout)
+            try:
+                yield attachment
+            finally:
+                await attachment.stop()
 
     async def close_dialogue(self, dialogue: UUID, reason: str) -> int:
         """Nothing more will be said in it. The position of the event; `reason` has 1 to 2000 characters."""

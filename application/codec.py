@@ -16,6 +16,7 @@ from eventsourcing.domain import BaseAggregate, CanInitAggregate, CanMutateAggre
 from eventsourcing.persistence import Mapper, StoredEvent
 
 from application.errors import UnknownTopicError, UnreadableEventError
+from domain.consumer import Consumer
 from domain.dialogue import Dialogue
 
 __all__ = ["EventMapper", "Upcast", "events_of", "stored_fields"]
@@ -95,7 +96,7 @@ class _OldForm:
 class EventMapper(Mapper[UUID]):
     """The library's mapper, with typed decoders for the aggregates and upcasts named here and nothing else."""
 
-    aggregates: ClassVar[Sequence[type[BaseAggregate[UUID]]]] = (Dialogue,)
+    aggregates: ClassVar[Sequence[type[BaseAggregate[UUID]]]] = (Dialogue, Consumer)
     upcasts: ClassVar[Sequence[Upcast]] = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

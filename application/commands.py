@@ -1,151 +1,64 @@
-"""What can be asked of a dialogue, as the writer sees it: decide within a round, then tell the outcome.
+"""What can be asked of the aggregates, as the writer sees it: decide within a round, then tell the outcome."""
 
-A round decides many commands before it appends. What one dialogue has been asked for so far in the round is its
-`Draft`; a command that is refused leaves the draft as it was.
-"""
-
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from itertools import repeat
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Generic, TypeVar
 from uuid import UUID
 
-import msgspec
-
-from application.recorder import Duplicate, KeyedMessage
+from application.inbox import Settlement
+from application.recorder import Duplicate
+from application.round import Places, Receipt, Round
+from domain.consumer import Consumer, Outcome, consumer_id
 from domain.dialogue import Dialogue
-from domain.errors import DialogueExistsError, IdempotencyConflictError
+from domain.errors import DialogueExistsError, IdempotencyConflictError, InvalidCommandError
 from domain.message import Message, content_digest
+from domain.tract import Tract
 
-__all__ = ["Close", "Command", "Convey", "Draft", "Open", "Places", "Receipt", "RepeatedKeyError"]
+__all__ = ["Close", "Command", "Convey", "Join", "Leave", "Open", "Reply", "Settle"]
 
 Answer_co = TypeVar("Answer_co", covariant=True)
 
 
-class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """Proof that a message is recorded. Messages of one event share its position."""
+class Command(ABC, Generic[Answer_co]):
+    """One thing that is asked for.
 
-    dialogue: UUID
-    sequence: int
-    position: int
-
-
-class RepeatedKeyError(Exception):
-    """Another command of the round brings the same key: decide this one again when that one is stored."""
-
-
-class Draft:
-    """What one round has decided for one dialogue: its working copy, and messages not yet made an event.
-
-    Messages wait so that all of a round's become as few events as can be.
+    Attributes:
+        aggregates: those that it is about; commands about one are decided in their order.
+        size: roughly the bytes that it adds to the append.
     """
 
-    def __init__(self, load: Callable[[], Dialogue]) -> None:
-        self._load = load
-        self._dialogue: Dialogue | None = None
-        self._waiting: list[Message] = []
-        self._keys: dict[str, tuple[int, bytes]] = {}
+    aggregates: tuple[UUID, ...]
+    size: int = 200
 
-    @property
-    def dialogue(self) -> Dialogue:
-        if self._dialogue is None:
-            self._dialogue = self._load()
-        return self._dialogue
+    @abstractmethod
+    def decide(self, round_: Round, now: datetime) -> None:
+        """Add to the round's drafts, or raise and leave them as they were."""
 
-    def open(self, dialogue: Dialogue) -> None:
-        self._dialogue = dialogue
-
-    def convey(self, messages: Sequence[Message], keys: dict[str, tuple[int, bytes]]) -> int:
-        """Take messages; the first one's sequence. `keys`: key -> (index in messages, content digest)."""
-        if not messages:
-            return 0
-        if not self._keys.keys().isdisjoint(keys):
-            raise RepeatedKeyError
-        self.dialogue.check(messages, waiting=len(self._waiting))
-        first = self.dialogue.message_count + len(self._waiting) + 1
-        self._waiting.extend(messages)
-        self._keys.update({key: (first + index, digest) for key, (index, digest) in keys.items()})
-        return first
-
-    def close(self, reason: str, now: datetime) -> None:
-        self.flush(now)
-        self.dialogue.close(reason, now=now)
-
-    def flush(self, now: datetime) -> None:
-        if self._waiting:
-            self.dialogue.accept(self._waiting, now=now)
-            self._waiting = []
-
-    def stored(self) -> Dialogue | None:
-        """The working copy when it has events to store."""
-        return self._dialogue if self._dialogue is not None and self._dialogue.pending_events else None
-
-    def keyed(self, first_event: int) -> list[KeyedMessage]:
-        """The keys of this draft; its first event is number `first_event` of the append."""
-        if not self._keys:
-            return []
-        conveyed = [
-            (event.first_sequence + len(event.messages) - 1, number)
-            for number, event in enumerate(self.dialogue.pending_events, first_event)
-            if isinstance(event, Dialogue.Conveyed)
-        ]
-        return [
-            KeyedMessage(
-                self.dialogue.id, key, sequence, digest, conveyed[bisect_left(conveyed, (sequence, -1))][1]
-            )
-            for key, (sequence, digest) in self._keys.items()
-        ]
-
-
-class Places:
-    """Where a dialogue's events of one append went."""
-
-    def __init__(self) -> None:
-        self.last = 0
-        self._lasts: list[int] = []
-        self._positions: list[int] = []
-
-    def add(self, event: object, position: int) -> None:
-        self.last = position
-        if isinstance(event, Dialogue.Conveyed):
-            self._lasts.append(event.first_sequence + len(event.messages) - 1)
-            self._positions.append(position)
-
-    def receipts(self, dialogue: UUID, first: int, count: int) -> list[Receipt]:
-        """For `count` messages from the sequence `first` on."""
-        receipts: list[Receipt] = []
-        event, end = bisect_left(self._lasts, first), first + count
-        while first < end:
-            position, after = self._positions[event], min(self._lasts[event] + 1, end)
-            receipts += map(Receipt, repeat(dialogue), range(first, after), repeat(position))
-            first, event = after, event + 1
-        return receipts
-
-
-class Command(Protocol[Answer_co]):
-    dialogue: UUID
-    size: int
-    """Roughly the bytes that it adds to the append."""
-
-    def decide(self, draft: Draft, now: datetime) -> None:
-        """Add to the draft, or raise and leave it as it was."""
-        ...
+    @abstractmethod
+    def outcome(self, places: Mapping[UUID, Places]) -> Answer_co:
+        """The answer, when all that it added is stored."""
 
     def unknown_keys(self) -> Sequence[str]:
         """Its idempotency keys that the store may have seen, as far as is known."""
-        ...
+        return ()
 
     def repeated(self, duplicate: Duplicate) -> None:
         """The store has one of its keys: keep the first receipt, or raise when the content is another."""
-        ...
+        raise AssertionError(f"{type(self).__name__} brings no key, yet {duplicate.key!r} was refused")
 
-    def outcome(self, places: Places) -> Answer_co:
-        """The answer, when all that it added is stored."""
-        ...
+    def arriving(self) -> Mapping[str, int]:
+        """How many messages it brings to each tract that need room there, as it was decided."""
+        return {}
+
+    def settling(self) -> tuple[Settlement, Outcome] | None:
+        """The delivery that it ends."""
+        return None
 
 
-class Open:
+class Open(Command[int]):
     """Begin a dialogue, live or recorded. The outcome: the position of its last event."""
 
     def __init__(
@@ -155,54 +68,44 @@ class Open:
         exists: Callable[[UUID], bool],
         size: int,
     ) -> None:
-        self.dialogue = dialogue
+        self.aggregates = (dialogue,)
         self.size = size
+        self._dialogue = dialogue
         self._create = create
         self._exists = exists
 
-    def decide(self, draft: Draft, now: datetime) -> None:
-        if draft.stored() is not None or self._exists(self.dialogue):
-            raise DialogueExistsError(self.dialogue)
+    def decide(self, round_: Round, now: datetime) -> None:
+        draft = round_.dialogue(self._dialogue)
+        if draft.stored() is not None or self._exists(self._dialogue):
+            raise DialogueExistsError(self._dialogue)
         draft.open(self._create(now))
 
-    def unknown_keys(self) -> Sequence[str]:
-        return ()
-
-    def repeated(self, duplicate: Duplicate) -> None:
-        raise AssertionError(f"opening a dialogue brings no key, yet {duplicate.key!r} was refused")
-
-    def outcome(self, places: Places) -> int:
-        return places.last
+    def outcome(self, places: Mapping[UUID, Places]) -> int:
+        return places[self._dialogue].last
 
 
-class Close:
+class Close(Command[int]):
     """End a dialogue. The outcome: the event's position."""
 
-    size = 200
-
     def __init__(self, dialogue: UUID, reason: str) -> None:
-        self.dialogue = dialogue
+        self.aggregates = (dialogue,)
+        self._dialogue = dialogue
         self._reason = reason
 
-    def decide(self, draft: Draft, now: datetime) -> None:
-        draft.close(self._reason, now)
+    def decide(self, round_: Round, now: datetime) -> None:
+        round_.dialogue(self._dialogue).close(self._reason, now)
 
-    def unknown_keys(self) -> Sequence[str]:
-        return ()
-
-    def repeated(self, duplicate: Duplicate) -> None:
-        raise AssertionError(f"closing a dialogue brings no key, yet {duplicate.key!r} was refused")
-
-    def outcome(self, places: Places) -> int:
-        return places.last
+    def outcome(self, places: Mapping[UUID, Places]) -> int:
+        return places[self._dialogue].last
 
 
-class Convey:
+class Convey(Command[list[Receipt]]):
     """Say messages. The outcome: a receipt for each, in order."""
 
     def __init__(self, dialogue: UUID, messages: Sequence[Message], size: int) -> None:
-        self.dialogue = dialogue
+        self.aggregates = (dialogue,)
         self.size = size
+        self._dialogue = dialogue
         self._messages = messages
         self._keyed = [message for message in messages if message.idempotency_key is not None]
         self._digests: dict[str, bytes] = {}
@@ -210,8 +113,9 @@ class Convey:
         self._fresh: Sequence[Message] = messages
         self._first = 0
 
-    def decide(self, draft: Draft, now: datetime) -> None:
+    def decide(self, round_: Round, now: datetime) -> None:
         del now
+        draft = round_.dialogue(self._dialogue)
         if not self._keyed:
             self._first = draft.convey(self._messages, {})
             return
@@ -237,7 +141,7 @@ class Convey:
         for message in self._messages:
             key = message.idempotency_key
             if key is not None and digests.setdefault(key, digest := content_digest(message)) != digest:
-                raise IdempotencyConflictError(self.dialogue, key, None)
+                raise IdempotencyConflictError(self._dialogue, key, None)
         self._digests = digests
 
     def unknown_keys(self) -> Sequence[str]:
@@ -247,11 +151,16 @@ class Convey:
         if duplicate.key not in self._digests:
             return
         if self._digests[duplicate.key] != duplicate.digest:
-            raise IdempotencyConflictError(self.dialogue, duplicate.key, duplicate.sequence)
-        self._known[duplicate.key] = Receipt(self.dialogue, duplicate.sequence, duplicate.position)
+            raise IdempotencyConflictError(self._dialogue, duplicate.key, duplicate.sequence)
+        self._known[duplicate.key] = Receipt(self._dialogue, duplicate.sequence, duplicate.position)
 
-    def outcome(self, places: Places) -> list[Receipt]:
-        fresh = places.receipts(self.dialogue, self._first, len(self._fresh))
+    def arriving(self) -> Mapping[str, int]:
+        return Counter(message.target for message in self._fresh)
+
+    def outcome(self, places: Mapping[UUID, Places]) -> list[Receipt]:
+        # Without places all of its keys were seen before, and nothing of it is fresh.
+        place = places.get(self._dialogue) or Places()
+        fresh = place.receipts(self._dialogue, self._first, len(self._fresh))
         if not self._keyed:
             return fresh
         return self._with_keys(fresh)
@@ -269,3 +178,85 @@ class Convey:
                     self._known[key] = next(own)
                 receipts.append(self._known[key])
         return receipts
+
+
+class Join(Command[UUID]):
+    """A consumer begins to take messages. The outcome: its id."""
+
+    def __init__(self, tract: Tract, name: str, generation: int, exists: Callable[[UUID], bool]) -> None:
+        self.aggregates = (consumer_id(tract, name, generation),)
+        self._name = name
+        self._create = partial(Consumer.join, tract, name, generation)
+        self._exists = exists
+
+    def decide(self, round_: Round, now: datetime) -> None:
+        if self._exists(self.aggregates[0]):  # the store counts generations; it has forgotten some
+            raise InvalidCommandError("consumer", f"{self._name!r} has joined as this generation before")
+        round_.consumer(self.aggregates[0]).join(self._create(now=now))
+
+    def outcome(self, places: Mapping[UUID, Places]) -> UUID:
+        del places
+        return self.aggregates[0]
+
+
+class Leave(Command[None]):
+    """A consumer takes no more."""
+
+    def __init__(self, consumer: UUID, reason: str) -> None:
+        self.aggregates = (consumer,)
+        self._reason = reason
+
+    def decide(self, round_: Round, now: datetime) -> None:
+        round_.consumer(self.aggregates[0]).leave(self._reason, now)
+
+    def outcome(self, places: Mapping[UUID, Places]) -> None:
+        del places
+
+
+class Settle(Command[None]):
+    """End one delivery."""
+
+    def __init__(self, consumer: UUID, settlement: Settlement, outcome: Outcome) -> None:
+        self.aggregates = (consumer,)
+        self._settlement = settlement
+        self._outcome = outcome
+
+    def decide(self, round_: Round, now: datetime) -> None:
+        del now
+        round_.consumer(self.aggregates[0]).settle([self._outcome], [self._settlement])
+
+    def settling(self) -> tuple[Settlement, Outcome] | None:
+        return self._settlement, self._outcome
+
+    def outcome(self, places: Mapping[UUID, Places]) -> None:
+        del places
+
+
+class Reply(Command[Receipt]):
+    """End one delivery and say the answer: both, or neither. The answer is let in whatever the capacity is."""
+
+    def __init__(
+        self, consumer: UUID, settlement: Settlement, outcome: Outcome, message: Message, size: int
+    ) -> None:
+        self.aggregates = (outcome.dialogue, consumer)
+        self.size = size
+        self._settlement = settlement
+        self._outcome = outcome
+        self._message = message
+        self._sequence = 0
+
+    def decide(self, round_: Round, now: datetime) -> None:
+        del now
+        dialogue, consumer = self.aggregates
+        settling = round_.consumer(consumer)
+        settling.consumer.check()  # or the answer would be in the draft when this is refused
+        self._sequence = round_.dialogue(dialogue).reply(self._message)
+        settling.settle([self._outcome], [self._settlement])
+
+    def settling(self) -> tuple[Settlement, Outcome] | None:
+        return self._settlement, self._outcome
+
+    def outcome(self, places: Mapping[UUID, Places]) -> Receipt:
+        dialogue = self.aggregates[0]
+        [receipt] = places[dialogue].receipts(dialogue, self._sequence, 1)
+        return receipt

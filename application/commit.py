@@ -12,10 +12,9 @@ Cancelled while it still waits, it is dropped.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Final, TypeVar
@@ -23,17 +22,22 @@ from uuid import UUID
 
 from eventsourcing.persistence import PersistenceError
 
-from application.commands import Command, Draft, Places, RepeatedKeyError
+from application.commands import Command
 from application.errors import CallosumClosedError
+from application.inbox import Level, Settlement
 from application.log import DialogueLog
 from application.recorder import AppendRefusedError, Duplicate, LogLostError
-from domain.errors import CallosumError
+from application.round import RepeatedKeyError, Round
+from domain.errors import BackpressureError, CallosumError, LeaseLostError
+from domain.tract import Tract
 
 __all__ = ["Writer", "commit"]
 
 MOST_COMMANDS: Final = 256
 MOST_BYTES: Final = 8 * 1024 * 1024
 _ANSWERS_AT_ONCE: Final = 64
+_RETRY_AFTER: Final = 0.1
+"""Seconds after which it is worth asking again for room."""
 
 Outcome = object | Exception
 _Answer = TypeVar("_Answer")
@@ -45,10 +49,10 @@ def commit(log: DialogueLog, commands: Sequence[Command[Any]], now: datetime) ->
     outcomes: dict[int, Outcome] = {}
     left = dict(enumerate(commands))
     while left:
-        drafts: dict[UUID, Draft] = {}
+        round_ = Round(log)
         try:
-            refused = _decide(log, left, drafts, now)
-            places = _append(log, drafts, now)
+            refused = _decide(log, left, round_, now)
+            places = round_.append(now)
         except _StaleError:
             continue
         except AppendRefusedError as refusal:
@@ -58,7 +62,7 @@ def commit(log: DialogueLog, commands: Sequence[Command[Any]], now: datetime) ->
         else:
             outcomes |= refused.errors
             outcomes |= {
-                number: command.outcome(places.get(command.dialogue) or Places())
+                number: command.outcome(places)
                 for number, command in left.items()
                 if number not in refused.errors and number not in refused.deferred
             }
@@ -88,27 +92,24 @@ class _Refused:
         self.deferred: set[int] = set()
 
 
-def _decide(log: DialogueLog, left: dict[int, Command[Any]], drafts: dict[UUID, Draft], now: datetime) -> _Refused:
+def _decide(log: DialogueLog, left: dict[int, Command[Any]], round_: Round, now: datetime) -> _Refused:
     refused = _Refused()
     behind: set[UUID] = set()
     for number, command in left.items():
-        if command.dialogue in behind:
+        if not behind.isdisjoint(command.aggregates):
             refused.deferred.add(number)
             continue
-        draft = drafts.get(command.dialogue)
-        if draft is None:
-            draft = drafts[command.dialogue] = Draft(partial(log.dialogue, command.dialogue))
         try:
-            command.decide(draft, now)
+            command.decide(round_, now)
         except RepeatedKeyError:
             refused.deferred.add(number)
-            behind.add(command.dialogue)  # what comes later in the dialogue must not overtake it
+            behind.update(command.aggregates)  # what comes later in the dialogue must not overtake it
         except (CallosumError, PersistenceError) as error:
             if refusal := _refusal(log, command, error):
                 refused.errors[number] = refusal
             else:
                 refused.deferred.add(number)
-                behind.add(command.dialogue)
+                behind.update(command.aggregates)
     return refused
 
 
@@ -120,8 +121,8 @@ def _refusal(log: DialogueLog, command: Command[Any], error: Exception) -> Excep
     keys = command.unknown_keys()
     try:
         # What this process knows may be old: a reply to another process's message is no mistake.
-        moved = log.catch_up(command.dialogue)
-        recorded = log.recorder.select_keys(command.dialogue, keys) if keys else ()
+        moved = sum(log.catch_up(aggregate) for aggregate in command.aggregates) > 0
+        recorded = log.recorder.select_keys(command.aggregates[0], keys) if keys else ()
         for duplicate in recorded:
             command.repeated(duplicate)
     except (CallosumError, PersistenceError) as failure:
@@ -131,47 +132,73 @@ def _refusal(log: DialogueLog, command: Command[Any], error: Exception) -> Excep
     return None if recorded else error
 
 
-def _append(log: DialogueLog, drafts: dict[UUID, Draft], now: datetime) -> dict[UUID, Places]:
-    for draft in drafts.values():
-        draft.flush(now)
-    changed = [(draft, dialogue) for draft in drafts.values() if (dialogue := draft.stored()) is not None]
-    keyed, first_event = [], 0
-    for draft, dialogue in changed:
-        keyed += draft.keyed(first_event)
-        first_event += len(dialogue.pending_events)
-    places: dict[UUID, Places] = {}
-    for recording in log.save(*(dialogue for _, dialogue in changed), keyed=keyed):
-        place = places.setdefault(recording.domain_event.originator_id, Places())
-        place.add(recording.domain_event, recording.notification.id)
-    return places
-
-
 def _learn(log: DialogueLog, refusal: AppendRefusedError, left: dict[int, Command[Any]]) -> dict[int, Outcome]:
     """Take in why the store refused; the commands that are refused for good by it."""
-    learned: list[bool] = []
-    unreadable: dict[UUID, Exception] = {}
-    for dialogue in [conflict for conflict in refusal.conflicts if isinstance(conflict, UUID)]:
-        try:
-            learned.append(log.catch_up(dialogue) or log.exists(dialogue))
-        except (CallosumError, PersistenceError) as failure:
-            unreadable[dialogue] = failure
+    learned, errors = _learn_conflicts(log, refusal, left)
     recorded: dict[UUID, list[Duplicate]] = {}
     for duplicate in refusal.duplicates:
         recorded.setdefault(duplicate.originator_id, []).append(duplicate)
-    errors: dict[int, Outcome] = {}
     for number, command in left.items():
-        if command.dialogue in unreadable:
-            errors[number] = unreadable[command.dialogue]
+        if number in errors:
             continue
         unknown = len(command.unknown_keys())
         try:
-            for duplicate in recorded.get(command.dialogue, ()):
+            for duplicate in recorded.get(command.aggregates[0], ()):
                 command.repeated(duplicate)
         except CallosumError as error:
             errors[number] = error
-        learned.append(len(command.unknown_keys()) < unknown)
-    if not any(learned) and not errors:
+        learned |= len(command.unknown_keys()) < unknown
+    errors |= _without_lease(refusal.lost, left)
+    if not errors and not learned:  # what was learned may need no room any more
+        errors |= _without_room(refusal.full, left)
+    if not learned and not errors:
         return dict.fromkeys(left, refusal)  # nothing to learn: deciding again would go on for ever
+    return errors
+
+
+def _learn_conflicts(
+    log: DialogueLog, refusal: AppendRefusedError, left: dict[int, Command[Any]]
+) -> tuple[bool, dict[int, Outcome]]:
+    """Whether there was news of an aggregate; and the commands about those that cannot be read."""
+    learned = False
+    unreadable: dict[UUID, Exception] = {}
+    for aggregate in [conflict for conflict in refusal.conflicts if isinstance(conflict, UUID)]:
+        try:
+            learned |= log.catch_up(aggregate) or log.exists(aggregate)
+        except (CallosumError, PersistenceError) as failure:
+            unreadable[aggregate] = failure
+    return learned, {
+        number: unreadable[aggregate]
+        for number, command in left.items()
+        for aggregate in command.aggregates
+        if aggregate in unreadable
+    }
+
+
+def _without_lease(lost: Sequence[Settlement], left: dict[int, Command[Any]]) -> dict[int, Outcome]:
+    """The commands that settle what is held no more."""
+    errors: dict[int, Outcome] = {}
+    for number, command in left.items():
+        settling = command.settling()
+        if settling is not None and settling[0] in lost:
+            outcome = settling[1]
+            errors[number] = LeaseLostError(outcome.dialogue, outcome.sequence, outcome.attempt)
+    return errors
+
+
+def _without_room(full: Mapping[str, Level], left: dict[int, Command[Any]]) -> dict[int, Outcome]:
+    """The commands that are beyond what there is room for, in their order."""
+    room = {tract: level.capacity - level.backlog for tract, level in full.items()}
+    errors: dict[int, Outcome] = {}
+    for number, command in left.items():
+        arriving = {tract: count for tract, count in command.arriving().items() if tract in room}
+        short = next((tract for tract, count in arriving.items() if count > room[tract]), None)
+        if short is not None:
+            level = full[short]
+            errors[number] = BackpressureError(Tract(short), level.backlog, level.capacity, _RETRY_AFTER)
+            continue
+        for tract, count in arriving.items():
+            room[tract] -= count
     return errors
 
 

@@ -12,7 +12,7 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
-from application.commands import Receipt
+from application.round import Receipt
 from domain.errors import CallosumError
 
 __all__ = [

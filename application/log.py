@@ -11,8 +11,9 @@ from eventsourcing.persistence import Mapper
 from application.codec import EventMapper
 from application.errors import LogError
 from application.recorder import FIRST_CHAIN, Entry, LogLostError, LogRecorder, next_chain, stored_digest
+from domain.consumer import Consumer
 from domain.dialogue import Dialogue
-from domain.errors import DialogueNotFoundError
+from domain.errors import ConsumerNotFoundError, DialogueNotFoundError
 from projections.fold import Recorded
 
 __all__ = ["DialogueLog"]
@@ -29,6 +30,8 @@ class DialogueLog(Application[UUID]):
     name = "callosum"
     env: ClassVar[dict[str, str]] = {"AGGREGATE_CACHE_MAXSIZE": "10000"}
     recorder: LogRecorder
+    delivers = True
+    """Whether what is said in live dialogues goes to the inbox."""
 
     def construct_mapper(self) -> Mapper[UUID]:
         return self.factory.mapper(mapper_class=EventMapper)
@@ -53,17 +56,26 @@ class DialogueLog(Application[UUID]):
         working._pending_events = []  # noqa: SLF001  # the copy must not share the list
         return working
 
+    def consumer(self, consumer: UUID) -> Consumer:
+        """The same of a consumer."""
+        try:
+            working = copy(cast("Consumer", self.repository.get(consumer)))
+        except AggregateNotFoundError:  # lost with the end of a log, as its joining was
+            raise ConsumerNotFoundError(consumer) from None
+        working._pending_events = []  # noqa: SLF001  # the copy must not share the list
+        return working
+
     def exists(self, dialogue: UUID) -> bool:
         return bool(self.recorder.select_stream(dialogue, limit=1))
 
-    def catch_up(self, dialogue: UUID) -> bool:
-        """Learn what another process appended to the dialogue; whether there was anything to learn."""
+    def catch_up(self, aggregate: UUID) -> bool:
+        """Learn what another process appended to a dialogue or consumer; whether there was anything to learn."""
         try:
-            cached = cast("Dialogue", self._cache.get(dialogue))
+            cached = cast("Dialogue | Consumer", self._cache.get(aggregate))
         except KeyError:
             return False
         before = cached.version
-        project_aggregate(cached, self.events.get(dialogue, gt=before))
+        project_aggregate(cached, self.events.get(aggregate, gt=before))
         return cached.version > before
 
     def _cached(self, dialogue: UUID) -> Dialogue:
@@ -138,5 +150,6 @@ class DialogueLog(Application[UUID]):
         return self.recorder.wait_beyond(position, timeout)
 
     def recorded(self, entry: Entry) -> Recorded:
-        event = cast("Dialogue.Event", self.mapper.to_domain_event(entry))
-        return Recorded(entry.id, entry.at, entry.chain, entry.topic, event.originator_id, event)
+        event = cast("Dialogue.Event | Consumer.Event", self.mapper.to_domain_event(entry))
+        dialogue = event.originator_id if isinstance(event, Dialogue.Event) else None
+        return Recorded(entry.id, entry.at, entry.chain, entry.topic, dialogue, event)

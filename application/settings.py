@@ -27,6 +27,8 @@ class Settings(BaseSettings):
         views: the read models, a ``sqlite:`` URL; by default a file beside the log's, for a log on a server one in
             the user's cache directory. They are a cache: deleting them costs a rebuild, nothing else.
         project: whether this process keeps the read models current. Any number of processes may; one must.
+        deliver: whether what is sent here goes to consumers, too; without, it is recorded only.
+        capacity: the most messages on their way to a tract, beyond which sending is refused; 0: any number.
         cached_dialogues: how many the command side keeps in memory.
         emergence_window, emergence_minimum, emergence_threshold: what makes a message emergent: of the last
             `window` messages more than `minimum` go each way, and their ratio is above `threshold`. With other
@@ -38,6 +40,8 @@ class Settings(BaseSettings):
     url: str = "sqlite:///callosum.db"
     views: str | None = None
     project: bool = True
+    deliver: bool = True
+    capacity: int = Field(default=10_000, ge=0)
     cached_dialogues: int = Field(default=10_000, ge=1)
     emergence_window: int = Field(default=100, ge=1)
     emergence_minimum: int = Field(default=10, ge=0)

@@ -16,6 +16,8 @@ from domain.message import Message, Payload, check_payload, well_formed
 __all__ = [
     "MOST_BATCH_BYTES",
     "MOST_BATCH_MESSAGES",
+    "MOST_NAME",
+    "MOST_TEXT",
     "check_id",
     "check_text",
     "checked_attributes",
@@ -26,6 +28,7 @@ __all__ = [
 MOST_BATCH_MESSAGES: Final = 1000
 MOST_BATCH_BYTES: Final = 8 * 1024 * 1024
 MOST_TEXT: Final = 2000
+MOST_NAME: Final = 200
 _SHORT: Final = 0.0005
 """Seconds that a part of a batch may take before the next one is made smaller."""
 
@@ -85,9 +88,9 @@ def checked_attributes(attributes: object) -> dict[str, Payload]:
     return cast("dict[str, Payload]", msgspec.msgpack.decode(msgspec.msgpack.encode(attributes)))
 
 
-def check_text(argument: str, text: object) -> None:
-    if not isinstance(text, str) or not 1 <= len(text) <= MOST_TEXT:
-        raise InvalidCommandError(argument, f"must be text of 1 to {MOST_TEXT} characters")
+def check_text(argument: str, text: object, *, most: int = MOST_TEXT) -> None:
+    if not isinstance(text, str) or not 1 <= len(text) <= most:
+        raise InvalidCommandError(argument, f"must be text of 1 to {most} characters")
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidCommandError(argument, "holds a lone surrogate, which UTF-8 cannot carry")
 

@@ -8,6 +8,7 @@ import msgspec
 from application.errors import LogError
 from application.log import DialogueLog
 from application.recorder import FIRST_CHAIN, Entry, next_chain, stored_digest
+from domain.consumer import Consumer
 from domain.dialogue import Dialogue
 
 __all__ = ["Problem", "Verification", "verify"]
@@ -44,7 +45,8 @@ class _Walk:
         self.chain = FIRST_CHAIN
         self.messages = 0
         self._at = 0
-        self.dialogues: dict[UUID | str, tuple[int, int]] = {}
+        self.dialogues: set[UUID] = set()
+        self._aggregates: dict[UUID, tuple[int, int]] = {}
 
     def step(self, entry: Entry) -> str | None:
         """Take one entry in; what is wrong with it, if anything."""
@@ -67,16 +69,19 @@ class _Walk:
             self.position, self.chain, self._at = entry.id, chain, entry.at
         return reason
 
-    def _follows(self, event: Dialogue.Event) -> str | None:
-        version, said = self.dialogues.get(event.originator_id, (0, 0))
+    def _follows(self, event: Dialogue.Event | Consumer.Event) -> str | None:
+        version, said = self._aggregates.get(event.originator_id, (0, 0))
         if event.originator_version != version + 1:
-            return f"is version {event.originator_version} of its dialogue, after version {version}"
+            kind = "dialogue" if isinstance(event, Dialogue.Event) else "consumer"
+            return f"is version {event.originator_version} of its {kind}, after version {version}"
         if isinstance(event, Dialogue.Conveyed):
             if event.first_sequence != said + 1:
                 return f"begins with message {event.first_sequence} of its dialogue, after message {said}"
             said += len(event.messages)
             self.messages += len(event.messages)
-        self.dialogues[event.originator_id] = (event.originator_version, said)
+        self._aggregates[event.originator_id] = (event.originator_version, said)
+        if isinstance(event, Dialogue.Event):
+            self.dialogues.add(event.originator_id)
         return None
 
 

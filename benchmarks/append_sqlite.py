@@ -70,7 +70,7 @@ def _stored_states(path: Path, dialogue: UUID) -> tuple[bytes, bytes]:
 async def appends(directory: Path, rounds: int, *, project: bool) -> Figures:
     """Seconds a message, with the read models kept current beside or not."""
     path, batch = directory / "callosum.db", [message() for _ in range(BATCH)]
-    asked = Settings(url=f"sqlite:///{path}", project=project)
+    asked = Settings(url=f"sqlite:///{path}", project=project, deliver=False)
     async with CorpusCallosum.open(settings=asked) as callosum:
         dialogue = await callosum.open_dialogue("bench")
         await callosum.send_many(dialogue, batch)

@@ -78,7 +78,7 @@ def message() -> Message:
 
 def settings(url: str) -> Settings:
     """Commands and the log alone, and nothing left behind in the user's cache directory."""
-    return Settings(url=url, project=False, views="sqlite://")
+    return Settings(url=url, project=False, views="sqlite://", deliver=False)
 
 
 def _stamped() -> Message:

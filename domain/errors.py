@@ -13,6 +13,10 @@
     ├── DialogueClosedError
     ├── DialogueRecordedError           imported history takes no more messages
     ├── ReplyToUnknownMessageError      in_reply_to names no earlier message
+    ├── ConsumerNotFoundError           its joining is not in the log
+    ├── ConsumerLeftError               it has left, and settles nothing any more
+    ├── LeaseLostError                  the message was handed to another consumer meanwhile
+    ├── BackpressureError               the target tract has no room; try again later
     └── IdempotencyConflictError        the key was used for another message
 
 Every error carries its values as attributes; nothing was recorded when one is raised.
@@ -20,9 +24,14 @@ Every error carries its values as attributes; nothing was recorded when one is r
 
 from uuid import UUID
 
+from domain.tract import Tract
+
 __all__ = [
+    "BackpressureError",
     "BatchTooLargeError",
     "CallosumError",
+    "ConsumerLeftError",
+    "ConsumerNotFoundError",
     "DialogueClosedError",
     "DialogueExistsError",
     "DialogueNotFoundError",
@@ -32,6 +41,7 @@ __all__ = [
     "InvalidCommandError",
     "InvalidMessageError",
     "InvalidPayloadError",
+    "LeaseLostError",
     "ReplyToUnknownMessageError",
 ]
 
@@ -136,3 +146,45 @@ class IdempotencyConflictError(CallosumError):
         self.dialogue = dialogue
         self.key = key
         self.sequence = sequence
+
+
+class ConsumerLeftError(CallosumError):
+    def __init__(self, tract: Tract, name: str) -> None:
+        super().__init__(f"Consumer {name!r} has left the {tract} tract.")
+        self.tract = tract
+        self.name = name
+
+
+class ConsumerNotFoundError(CallosumError):
+    def __init__(self, consumer: UUID) -> None:
+        super().__init__(f"Consumer {consumer} does not exist.")
+        self.consumer = consumer
+
+
+class LeaseLostError(CallosumError):
+    """Settling changed nothing: the lease had ended, and the message went to another, or was settled already."""
+
+    def __init__(self, dialogue: UUID, sequence: int, attempt: int) -> None:
+        super().__init__(f"Delivery {attempt} of message {sequence} of dialogue {dialogue} is held no more.")
+        self.dialogue = dialogue
+        self.sequence = sequence
+        self.attempt = attempt
+
+
+class BackpressureError(CallosumError):
+    """Nothing was recorded. Send again later.
+
+    Attributes:
+        backlog, capacity: messages accepted for the tract and not yet settled, and the most that may be.
+        retry_after: seconds after which to try again.
+    """
+
+    def __init__(self, tract: Tract, backlog: int, capacity: int, retry_after: float) -> None:
+        super().__init__(
+            f"The {tract} tract has {backlog} messages to handle and room for {capacity}; "
+            f"try again after {retry_after:.2g} s."
+        )
+        self.tract = tract
+        self.backlog = backlog
+        self.capacity = capacity
+        self.retry_after = retry_after

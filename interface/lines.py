@@ -5,6 +5,7 @@ from typing import Final
 from rich.text import Text
 
 from application.reading import RecordedMessage, messages_of
+from domain.consumer import Consumer, Outcome
 from domain.dialogue import Dialogue
 from domain.message import Message
 from domain.tract import Direction
@@ -35,7 +36,8 @@ def message_lines(message: RecordedMessage, *, full: bool) -> Text:
 def event_lines(recorded: Recorded, *, full: bool) -> Text:
     """An event as one line for each thing that happened."""
     happened = _happened(recorded, full)
-    place = f"{recorded.position:>6}  {log_time(recorded.at)}  {str(recorded.dialogue)[:8]}  "
+    whose = "" if recorded.dialogue is None else str(recorded.dialogue)[:8]
+    place = f"{recorded.position:>6}  {log_time(recorded.at)}  {whose:<8}  "
     return Text("\n").join(Text.assemble((place, "dim"), line) for line in happened)
 
 
@@ -43,15 +45,34 @@ def _happened(recorded: Recorded, full: bool) -> list[Text]:
     event = recorded.event
     if isinstance(event, Dialogue.Conveyed):
         return [_message_line(message, full) for message in messages_of(recorded)]
-    if isinstance(event, Dialogue.Opened):
-        return [Text(f"opened, {event.kind}: {one_line(_cut(event.subject, MOST_ON_A_LINE, full))}")]
-    if isinstance(event, Dialogue.Closed):
-        return [Text(f"closed: {one_line(_cut(event.reason, MOST_ON_A_LINE, full))}")]
-    return [Text(one_line(recorded.topic))]
+    if isinstance(event, Consumer.Settled):
+        return [_outcome_line(outcome, full) for outcome in event.outcomes]
+    match event:
+        case Dialogue.Opened():
+            line = f"opened, {event.kind}: {_short(event.subject, full)}"
+        case Dialogue.Closed():
+            line = f"closed: {_short(event.reason, full)}"
+        case Consumer.Joined():
+            line = f"{_short(event.name, full)} joined the {event.tract} tract"
+        case Consumer.Left():
+            line = f"left: {_short(event.reason, full)}"
+        case _:
+            line = one_line(recorded.topic)
+    return [Text(line)]
+
+
+def _short(text: str, full: bool) -> str:
+    return one_line(_cut(text, MOST_ON_A_LINE, full))
+
+
+def _outcome_line(outcome: Outcome, full: bool) -> Text:
+    what = f"attempt {outcome.attempt} {outcome.result.replace('_', ' ')}"
+    why = "" if outcome.error is None else f": {_short(outcome.error, full)}"
+    return Text.assemble((f"#{outcome.sequence}", "bold"), f" of {str(outcome.dialogue)[:8]}  {what}{why}")
 
 
 def _message_line(message: RecordedMessage, full: bool) -> Text:
-    words = one_line(_cut(said(message.payload), MOST_ON_A_LINE, full))
+    words = _short(said(message.payload), full)
     return Text.assemble((f"#{message.sequence}", "bold"), "  ", _way(message), "  ", _names(message), ": ", words)
 
 

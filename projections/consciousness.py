@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.consumer import Consumer
 from domain.dialogue import Dialogue, Kind
 from domain.measures import EmergenceSettings
 from domain.patterns import PATTERNS
@@ -63,7 +64,7 @@ class Consciousness:
         """
         self._checkpoint = checkpoint
         self._changes = Changes()
-        self._cache.load({event.event.originator_id for event in events}, checkpoint)
+        self._cache.load({event.dialogue for event in events if event.dialogue is not None}, checkpoint)
         for event in events:
             try:
                 self._apply(event)
@@ -90,7 +91,7 @@ class Consciousness:
             self._open(recorded, event)
         elif isinstance(event, Dialogue.Closed):
             self._close(recorded, event)
-        else:
+        elif not isinstance(event, Consumer.Event):  # how messages were delivered is not what was said
             raise TypeError(f"no rule for {recorded.topic}")
 
     def _open(self, recorded: Recorded, event: Dialogue.Opened) -> None:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.consumer import Consumer
 from domain.dialogue import Dialogue
 
 __all__ = ["EventLog", "Recorded"]
@@ -27,7 +28,7 @@ class Recorded(msgspec.Struct, frozen=True):
     chain: bytes
     topic: str
     dialogue: UUID | None
-    event: Dialogue.Event
+    event: Dialogue.Event | Consumer.Event
 
 
 class EventLog(Protocol):

@@ -13,6 +13,8 @@ MESSAGE: Final = "domain/message.py"
 DIALOGUE: Final = "domain/dialogue.py"
 COMMANDS: Final = "application/commands.py"
 COMMIT: Final = "application/commit.py"
+ROUND: Final = "application/round.py"
+INBOX: Final = "infrastructure/sqlite/inbox.py"
 CODEC: Final = "application/codec.py"
 RECORDER: Final = "application/recorder.py"
 DATASTORE: Final = "infrastructure/sqlite/datastore.py"
@@ -25,6 +27,8 @@ CONNECTION: Final = "infrastructure/redis_streams/connection.py"
 SERVICE: Final = "tests/test_service.py"
 CLOSING: Final = f"{SERVICE}::TestCancellingAndClosing"
 LOG: Final = "tests/test_sqlite_store.py::TestFileLog"
+DELIVERY: Final = "tests/test_delivery.py"
+IN_FILE: Final = "tests/test_sqlite_store.py::TestFileInbox"
 FILES: Final = "tests/test_sqlite_files.py"
 PROJECTIONS: Final = "tests/test_projections.py"
 READ_SIDE: Final = "tests/test_read_side.py"
@@ -113,7 +117,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "leave-refused-messages-in-the-round",
-        COMMANDS,
+        ROUND,
         "        self.dialogue.check(messages, waiting=len(self._waiting))\n"
         "        first = self.dialogue.message_count + len(self._waiting) + 1\n"
         "        self._waiting.extend(messages)\n",
@@ -231,7 +235,7 @@ MUTATIONS: Final = (
     Mutation(
         "never-catch-up-with-another-process",
         COMMIT,
-        "        moved = log.catch_up(command.dialogue)\n",
+        "        moved = sum(log.catch_up(aggregate) for aggregate in command.aggregates) > 0\n",
         "        moved = False\n",
         ("tests/test_reading.py::test_a_reply_to_a_message_of_another_service_is_accepted",),
     ),
@@ -440,7 +444,7 @@ MUTATIONS: Final = (
     Mutation(
         "fail-the-round-for-one-unreadable-dialogue",
         COMMIT,
-        "            unreadable[dialogue] = failure\n",
+        "            unreadable[aggregate] = failure\n",
         "            raise failure\n",
         (f"{SERVICE}::test_an_event_that_cannot_be_read_fails_its_own_dialogue_only",),
     ),
@@ -494,15 +498,15 @@ MUTATIONS: Final = (
     Mutation(
         "overwrite-a-key",
         APPEND,
-        "if #conflicts > 0 or #duplicates > 0 then",
-        "if #conflicts > 0 then",
+        "if #conflicts + #duplicates + #full + #lost > 0 then",
+        "if #conflicts + #full + #lost > 0 then",
         (f"{SERVICE}::TestIdempotency::test_other_content_under_the_key_is_an_error",),
     ),
     Mutation(
         "write-before-the-permissions-are-known",
         APPEND,
-        "if not (redis.acl_check_cmd('XADD', log, '*', 'id', '')",
-        "if false and not (redis.acl_check_cmd('XADD', log, '*', 'id', '')",
+        "if not permitted then",
+        "if false then",
         (f"{REFUSALS}::TestPermissions::test_without_one_of_them_nothing_is_appended",),
     ),
     Mutation(
@@ -616,5 +620,69 @@ MUTATIONS: Final = (
         "            if self._runner is None or self._runner.ended:\n",
         "            if True:\n",
         (f"{LOST}::TestTheService::test_does_not_answer_from_what_was_lost",),
+    ),
+    Mutation(
+        "leave-what-was-settled-in-its-lease",
+        INBOX,
+        '"DELETE FROM inbox_held WHERE tract = ? AND lease = ? AND slot = ? RETURNING priority, recipient"',
+        '"SELECT priority, recipient FROM inbox_held WHERE tract = ? AND lease = ? AND slot = ?"',
+        (
+            f"{IN_FILE}::test_what_is_settled_never_comes_back",
+            f"{IN_FILE}::test_a_delivery_is_settled_once",
+            "tests/test_delivery.py::TestSettling::test_what_is_acked_never_comes_back",
+        ),
+    ),
+    Mutation(
+        "let-anyone-settle",
+        INBOX,
+        "        if full or lost:\n",
+        "        if full:\n",
+        (
+            f"{IN_FILE}::test_a_delivery_is_settled_once",
+            "tests/test_delivery.py::TestSettling::test_what_is_not_settled_in_time_goes_to_another",
+        ),
+    ),
+    Mutation(
+        "hand-out-whole-runs",
+        INBOX,
+        "        many = min(count, demand - len(handed))\n",
+        "        many = count\n",
+        (
+            f"{IN_FILE}::test_no_more_is_handed_out_than_was_asked_for",
+            "tests/test_delivery.py::TestASubscription::test_never_holds_more_than_it_asked_for",
+        ),
+    ),
+    Mutation(
+        "hand-out-in-the-order-of-arrival",
+        INBOX,
+        "ORDER BY urgency, slot LIMIT ?",
+        "ORDER BY slot LIMIT ?",
+        (f"{IN_FILE}::test_what_arrives_is_handed_out_by_priority_then_by_place",),
+    ),
+    Mutation(
+        "leave-the-older-consumer-its-leases",
+        INBOX,
+        "            for (lease,) in c.fetchall():\n",
+        "            for (lease,) in ():\n",
+        (f"{IN_FILE}::test_a_newer_consumer_of_the_same_name_takes_over",),
+    ),
+    Mutation(
+        "let-everything-in",
+        INBOX,
+        "if 0 < level.capacity < level.backlog + arriving[t]}",
+        "if level.capacity < 0}",
+        (
+            f"{IN_FILE}::test_more_than_the_capacity_is_refused_whole",
+            "tests/test_delivery.py::TestCapacity::test_commands_of_one_round_are_let_in_while_there_is_room",
+        ),
+    ),
+    Mutation(
+        "refuse-replies-too",
+        ROUND,
+        "        self._exempt.add(sequence)\n",
+        "",
+        (
+            "tests/test_delivery.py::TestCapacity::test_both_tracts_full_and_both_answering_do_not_block_each_other",
+        ),
     ),
 )

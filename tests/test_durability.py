@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from application.commands import Receipt
 from application.durability import FSYNC_MODES, Killed, lost, mode_outcome
+from application.round import Receipt
 from infrastructure.redis_streams.binaries import Binary
 from interface import options
 from tests.servers import BINARIES

@@ -59,7 +59,7 @@ REFUSALS: Final[dict[type[Exception], Refusal]] = {
 
 def service(url: str) -> CorpusCallosum:
     """One that leaves the read models to others."""
-    return CorpusCallosum.open(settings=Settings(url=url, project=False, views=IN_MEMORY))
+    return CorpusCallosum.open(settings=Settings(url=url, project=False, views=IN_MEMORY, capacity=0))
 
 
 async def attempt(callosum: CorpusCallosum, dialogue: UUID, *said: Utterance) -> Operation:

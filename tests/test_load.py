@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from corpus_callosum import CorpusCallosum, Message, Receipt, ReplyToUnknownMessageError, Tract
+from corpus_callosum import CorpusCallosum, Message, Receipt, ReplyToUnknownMessageError, Settings, Tract
 
 SENDERS = 64
 DIALOGUES = 100
@@ -99,7 +99,7 @@ class Traffic:
 
 async def test_ten_thousand_messages_of_64_senders_are_each_where_the_receipt_says(lasting_url: str) -> None:
     traffic = Traffic()
-    async with CorpusCallosum.open(lasting_url) as callosum:
+    async with CorpusCallosum.open(settings=Settings(url=lasting_url, capacity=0)) as callosum:
         await traffic.run(callosum)
         recorded = {
             (spoken.dialogue, spoken.sequence): spoken
@@ -132,7 +132,8 @@ async def test_99_looks_of_100_find_the_event_loop_less_than_10_ms_late(tmp_path
     lags = []
     for round_ in range(ROUNDS):
         traffic = Traffic()
-        async with CorpusCallosum.open(f"sqlite:///{tmp_path}/{round_}.db") as callosum:
+        settings = Settings(url=f"sqlite:///{tmp_path}/{round_}.db", capacity=0)
+        async with CorpusCallosum.open(settings=settings) as callosum:
             await traffic.run(callosum)
         watch = traffic.watch
         lags.append(watch.percentile(0.99))

@@ -192,7 +192,7 @@ async def opened(callosum: CorpusCallosum, number: int) -> list[UUID]:
 async def survive(server: PrivateServer, kills: int) -> list[float]:
     """Kill the server so many times under load; seconds from each return to the first receipt."""
     chance, away = random.Random(kills), []  # a test's seed, no secret
-    async with CorpusCallosum.open(settings=Settings(url=server.url, views=IN_MEMORY)) as callosum:
+    async with CorpusCallosum.open(settings=Settings(url=server.url, views=IN_MEMORY, capacity=0)) as callosum:
         dialogues = await opened(callosum, SENDERS)
         follower, senders = Follower(callosum), Senders(callosum, "sender")
         async with senders.on(dialogues):
@@ -226,7 +226,7 @@ class TestAlways:
         self, private_server: PrivateServerFactory
     ) -> None:
         server = private_server()
-        async with CorpusCallosum.open(settings=Settings(url=server.url, views=IN_MEMORY)) as callosum:
+        async with CorpusCallosum.open(settings=Settings(url=server.url, views=IN_MEMORY, capacity=0)) as callosum:
             follower = Follower(callosum)
             histories = await _kill_under_processes(server, follower, await opened(callosum, SENDERS))
             history = [operation for of_one in histories for operation in of_one]
@@ -374,7 +374,9 @@ class Fate:
 
 async def live(victim: Victim, load: Load, kill: Callable[[], None]) -> Fate:
     """One life of a service under this load, whose server is killed like this and comes back."""
-    async with CorpusCallosum.open(settings=Settings(url=victim.server.url, views=IN_MEMORY)) as callosum:
+    async with CorpusCallosum.open(
+        settings=Settings(url=victim.server.url, views=IN_MEMORY, capacity=0)
+    ) as callosum:
         dialogues = await opened(callosum, load.senders)
         await asyncio.to_thread(victim.remember)
         follower, senders = Follower(callosum), Senders(callosum, "sender", load.batch, load.length)

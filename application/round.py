@@ -1,0 +1,249 @@
+"""What one round has decided so far, and what becomes of it in the append.
+
+A round decides many commands before it appends. What one aggregate has been asked for so far in the round is its
+*draft*; a command that is refused leaves the drafts as they were.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import groupby, repeat
+from operator import attrgetter
+from uuid import UUID
+
+import msgspec
+from eventsourcing.domain import DomainEventProtocol
+
+from application.inbox import Arrival, Settlement
+from application.log import DialogueLog
+from application.recorder import KeyedMessage
+from domain.consumer import Consumer, Outcome
+from domain.dialogue import Dialogue, Kind
+from domain.message import Message
+
+__all__ = ["ConsumerDraft", "Draft", "Places", "Receipt", "RepeatedKeyError", "Round"]
+
+_ADDRESS = attrgetter("target", "priority", "recipient")
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """Proof that a message is recorded. Messages of one event share its position."""
+
+    dialogue: UUID
+    sequence: int
+    position: int
+
+
+class RepeatedKeyError(Exception):
+    """Another command of the round brings the same key: decide this one again when that one is stored."""
+
+
+class Draft:
+    """What one round has decided for one dialogue: its working copy, and messages not yet made an event.
+
+    Messages wait so that all of a round's become as few events as can be.
+    """
+
+    def __init__(self, load: Callable[[], Dialogue]) -> None:
+        self._load = load
+        self._dialogue: Dialogue | None = None
+        self._waiting: list[Message] = []
+        self._keys: dict[str, tuple[int, bytes]] = {}
+        self._exempt: set[int] = set()
+
+    @property
+    def dialogue(self) -> Dialogue:
+        if self._dialogue is None:
+            self._dialogue = self._load()
+        return self._dialogue
+
+    def open(self, dialogue: Dialogue) -> None:
+        self._dialogue = dialogue
+
+    def convey(self, messages: Sequence[Message], keys: dict[str, tuple[int, bytes]]) -> int:
+        """Take messages; the first one's sequence. `keys`: key -> (index in messages, content digest)."""
+        if not messages:
+            return 0
+        if not self._keys.keys().isdisjoint(keys):
+            raise RepeatedKeyError
+        self.dialogue.check(messages, waiting=len(self._waiting))
+        first = self.dialogue.message_count + len(self._waiting) + 1
+        self._waiting.extend(messages)
+        self._keys.update({key: (first + index, digest) for key, (index, digest) in keys.items()})
+        return first
+
+    def reply(self, message: Message) -> int:
+        """Take a message that is let in whatever the capacity is; its sequence."""
+        sequence = self.convey([message], {})
+        self._exempt.add(sequence)
+        return sequence
+
+    def close(self, reason: str, now: datetime) -> None:
+        self.flush(now)
+        self.dialogue.close(reason, now=now)
+
+    def flush(self, now: datetime) -> None:
+        if self._waiting:
+            self.dialogue.accept(self._waiting, now=now)
+            self._waiting = []
+
+    def stored(self) -> Dialogue | None:
+        """The working copy when it has events to store."""
+        return self._dialogue if self._dialogue is not None and self._dialogue.pending_events else None
+
+    def keyed(self, first_event: int) -> list[KeyedMessage]:
+        """The keys of this draft; its first event is number `first_event` of the append."""
+        if not self._keys:
+            return []
+        conveyed = [
+            (event.first_sequence + len(event.messages) - 1, number)
+            for number, event in enumerate(self.dialogue.pending_events, first_event)
+            if isinstance(event, Dialogue.Conveyed)
+        ]
+        return [
+            KeyedMessage(
+                self.dialogue.id, key, sequence, digest, conveyed[bisect_left(conveyed, (sequence, -1))][1]
+            )
+            for key, (sequence, digest) in self._keys.items()
+        ]
+
+    def arrivals(self, first_event: int) -> list[Arrival]:
+        """What is to be delivered of this draft; its first event is number `first_event` of the append."""
+        if self.dialogue.kind is Kind.RECORDED:
+            return []
+        return [
+            arrival
+            for number, event in enumerate(self.dialogue.pending_events, first_event)
+            if isinstance(event, Dialogue.Conveyed)
+            for arrival in _arrivals(number, event, self._exempt)
+        ]
+
+
+def _arrivals(number: int, event: Dialogue.Conveyed, exempt: set[int]) -> Iterator[Arrival]:
+    """Runs of neighbours that go to the same place; as a rule all of an event are one."""
+    first, messages = event.first_sequence, event.messages
+    if not exempt and len(addresses := set(map(_ADDRESS, messages))) == 1:
+        yield Arrival(number, 0, len(messages), *addresses.pop())
+        return
+    places = ((*_ADDRESS(message), first + index in exempt) for index, message in enumerate(messages))
+    index = 0
+    for (target, priority, recipient, free), run in groupby(places):
+        count = sum(1 for _ in run)
+        yield Arrival(number, index, count, target, priority, recipient, free)
+        index += count
+
+
+class ConsumerDraft:
+    """What one round has decided for one consumer; its outcomes become one event."""
+
+    def __init__(self, load: Callable[[], Consumer]) -> None:
+        self._load = load
+        self._consumer: Consumer | None = None
+        self._outcomes: list[Outcome] = []
+        self.settlements: list[Settlement] = []
+
+    @property
+    def consumer(self) -> Consumer:
+        if self._consumer is None:
+            self._consumer = self._load()
+        return self._consumer
+
+    def join(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    def settle(self, outcomes: Sequence[Outcome], settlements: Sequence[Settlement]) -> None:
+        self.consumer.check()
+        self._outcomes += outcomes
+        self.settlements += settlements
+
+    def leave(self, reason: str, now: datetime) -> None:
+        self.flush(now)
+        self.consumer.leave(reason, now=now)
+
+    def flush(self, now: datetime) -> None:
+        if self._outcomes:
+            self.consumer.settle(self._outcomes, now=now)
+            self._outcomes = []
+
+    def stored(self) -> Consumer | None:
+        """The working copy when it has events to store."""
+        return self._consumer if self._consumer is not None and self._consumer.pending_events else None
+
+
+class Round:
+    """The drafts of one round, by aggregate."""
+
+    def __init__(self, log: DialogueLog) -> None:
+        self._log = log
+        self._dialogues: dict[UUID, Draft] = {}
+        self._consumers: dict[UUID, ConsumerDraft] = {}
+
+    def dialogue(self, dialogue: UUID) -> Draft:
+        draft = self._dialogues.get(dialogue)
+        if draft is None:
+            draft = self._dialogues[dialogue] = Draft(lambda: self._log.dialogue(dialogue))
+        return draft
+
+    def consumer(self, consumer: UUID) -> ConsumerDraft:
+        draft = self._consumers.get(consumer)
+        if draft is None:
+            draft = self._consumers[consumer] = ConsumerDraft(lambda: self._log.consumer(consumer))
+        return draft
+
+    def append(self, now: datetime) -> dict[UUID, "Places"]:
+        """Store all of it together; where each aggregate's events went.
+
+        Raises:
+            PersistenceError: nothing was stored.
+        """
+        keyed: list[KeyedMessage] = []
+        arrivals: list[Arrival] = []
+        changed: list[Dialogue | Consumer] = []
+        first_event = 0
+        for draft in self._dialogues.values():
+            draft.flush(now)
+            if (dialogue := draft.stored()) is not None:
+                keyed += draft.keyed(first_event)
+                arrivals += draft.arrivals(first_event) if self._log.delivers else ()
+                changed.append(dialogue)
+                first_event += len(dialogue.pending_events)
+        settlements: list[Settlement] = []
+        for settling in self._consumers.values():
+            settling.flush(now)
+            if (consumer := settling.stored()) is not None:
+                settlements += settling.settlements
+                changed.append(consumer)
+        stored = self._log.save(*changed, keyed=keyed, arrivals=arrivals, settlements=settlements)
+        return _places((recording.domain_event, recording.notification.id) for recording in stored)
+
+
+def _places(stored: Iterable[tuple[DomainEventProtocol[UUID], int]]) -> dict[UUID, "Places"]:
+    places: dict[UUID, Places] = {}
+    for event, position in stored:
+        places.setdefault(event.originator_id, Places()).add(event, position)
+    return places
+
+
+class Places:
+    """Where a dialogue's events of one append went."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        self._lasts: list[int] = []
+        self._positions: list[int] = []
+
+    def add(self, event: object, position: int) -> None:
+        self.last = position
+        if isinstance(event, Dialogue.Conveyed):
+            self._lasts.append(event.first_sequence + len(event.messages) - 1)
+            self._positions.append(position)
+
+    def receipts(self, dialogue: UUID, first: int, count: int) -> list[Receipt]:
+        """For `count` messages from the sequence `first` on."""
+        receipts: list[Receipt] = []
+        event, end = bisect_left(self._lasts, first), first + count
+        while first < end:
+            position, after = self._positions[event], min(self._lasts[event] + 1, end)
+            receipts += map(Receipt, repeat(dialogue), range(first, after), repeat(position))
+            first, event = after, event + 1
+        return receipts
