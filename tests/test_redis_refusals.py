@@ -135,7 +135,7 @@ class TestPermissions:
     @pytest.fixture
     def limited(self, log: RedisProcessRecorder, server: PrivateServer, settings: Settings) -> Settings:
         grant(log, "reset", "on", ">pw", "~*", "&*", "+@all")
-        return settings | {"REDIS_URL": f"unix://limited:pw@{server.socket}", "REDIS_TIMEOUT": "0.1"}
+        return settings | {"REDIS_URL": f"unix://limited:pw@{server.socket}", "REDIS_TIMEOUT": "2"}
 
     @pytest.mark.parametrize("rule", ["-xadd", "-setrange", "-hset", "-publish", "resetchannels"])
     def test_without_one_of_them_nothing_is_appended(
