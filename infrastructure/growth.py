@@ -57,6 +57,11 @@ class Growth:
             self._restarts += 1
             self._changed.notify_all()
 
+    def rest(self, seconds: float, stopped: Callable[[], bool]) -> None:
+        """Block for so long, or until stopped or interrupted."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.interrupted or stopped(), seconds)
+
     def wait(
         self, position: int, timeout: float, look: Callable[[], int], stopped: Callable[[], bool] = lambda: False
     ) -> bool:

@@ -1,11 +1,12 @@
 """The library's subscription, built on waiting for the log to grow."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from math import inf
 from typing import Final
 
-from eventsourcing.persistence import Notification, Subscription
+from eventsourcing.persistence import Notification, OperationalError, Subscription
 
 from application.recorder import LogRecorder
 from infrastructure.growth import Growth
@@ -13,10 +14,16 @@ from infrastructure.growth import Growth
 __all__ = ["LogSubscription"]
 
 _BATCH: Final = 500
+_RETRY: Final = 0.2
+"""Seconds before a store that is away is asked again."""
+
+_logger = logging.getLogger("callosum.subscription")
 
 
 class LogSubscription(Subscription[LogRecorder]):
     """Notifications from a position on, for ever: until `stop`, or until the store is closed.
+
+    A store that is away for a while is waited for.
 
     Unlike the library's own it has no thread. It reads up to a head that it knows, so that events of other
     topics are passed over once instead of being found again at every look. It knows positions alone: of entries
@@ -47,8 +54,12 @@ class LogSubscription(Subscription[LogRecorder]):
         while not self._is_stopped():
             if self._notifications:
                 return self._notifications.popleft()
-            if self._growth.wait(self._position, inf, self._look, self._is_stopped):
-                self._read()
+            try:
+                if self._growth.wait(self._position, inf, self._look, self._is_stopped):
+                    self._read()
+            except OperationalError as error:
+                _logger.warning("A subscription waits for the store: %s", error)
+                self._growth.rest(_RETRY, self._is_stopped)
         raise StopIteration
 
     def _is_stopped(self) -> bool:
