@@ -19,6 +19,7 @@ from eventsourcing.persistence import OperationalError, StoredEvent, Tracking
 
 from application.recorder import AppendRefusedError, LogRecorder, OutcomeUnknownError
 from corpus_callosum import CorpusCallosum, Receipt, Tract
+from infrastructure.redis_streams.append import Append
 from infrastructure.redis_streams.private_server import PrivateServer
 from infrastructure.redis_streams.recorders import RedisProcessRecorder
 from tests.contract import Settings, opened, opened_log
@@ -72,6 +73,8 @@ def proxy(redis_server: PrivateServer) -> Iterator[Proxy]:
 @pytest.fixture
 def log(proxy: Proxy) -> Iterator[RedisProcessRecorder]:
     with opened_process(redis_settings(f"redis://127.0.0.1:{proxy.port}")) as log:
+        # A server that does not know the script asks for it first, and that reply would be the one that is lost.
+        log.datastore.connections.call("SCRIPT", "LOAD", Append.SCRIPT.text)
         yield log
 
 
