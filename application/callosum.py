@@ -23,7 +23,17 @@ from application.read_side import ReadSide
 from application.reading import Reader, RecordedMessage
 from application.round import Receipt
 from application.settings import Settings, store_environment, views_path
-from application.validation import MOST_NAME, check_id, check_text, checked_attributes, member, stamped
+from application.validation import (
+    FEW,
+    MOST_NAME,
+    check_batch,
+    check_id,
+    check_text,
+    checked_attributes,
+    member,
+    stamped,
+    stamped_few,
+)
 from application.verification import Verification, verify
 from domain.dialogue import Dialogue, Kind
 from domain.errors import InvalidCommandError
@@ -196,9 +206,12 @@ class CorpusCallosum:
         """
         writer = self._open_writer
         check_id(dialogue)
-        async with self._turn(dialogue):
-            copies, size = await stamped(messages)
-            answer = writer.submit(Convey(dialogue, copies, size))
+        check_batch(messages)
+        if len(messages) <= FEW and dialogue not in self._turns:  # nobody is half-way with this dialogue
+            answer = writer.submit(Convey(dialogue, *stamped_few(messages)))
+        else:
+            async with self._turn(dialogue):
+                answer = writer.submit(Convey(dialogue, *await stamped(messages)))
         return await answer
 
     def subscribe(

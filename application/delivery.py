@@ -28,7 +28,7 @@ from application.inbox import Handed, Inbox, Settlement, Then
 from application.log import DialogueLog
 from application.reading import Reader, RecordedMessage, messages_of
 from application.round import Receipt
-from application.validation import MOST_TEXT, stamped
+from application.validation import MOST_TEXT, stamped_few
 from domain.consumer import Outcome, Result
 from domain.errors import CallosumError, InvalidCommandError, InvalidMessageError, LeaseLostError
 from domain.message import Message
@@ -191,8 +191,8 @@ class Delivery:
         """Say the answer and ack, in one append; when it is refused, nothing was said. It can have no key."""
         if message.idempotency_key is not None:
             raise InvalidMessageError("idempotency_key", "is not needed in a reply: it is said once with its ack")
-        checked, size = await stamped([message])
-        return await self._end(partial(Reply, message=checked[0], size=size), _ACKED)
+        [answer], size = stamped_few([message])
+        return await self._end(partial(Reply, message=answer, size=size), _ACKED)
 
     async def nak(self, error: str, *, delay: float | None = None) -> None:
         """It is not handled: hand it out again after `delay` seconds, by default a backoff that grows.
