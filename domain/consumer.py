@@ -11,13 +11,14 @@ kept by the inbox, in the same append.
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 from uuid import UUID, uuid5
 
 import msgspec
-from eventsourcing.domain import BaseAggregate, CanInitAggregate, CanMutateAggregate, event
+from eventsourcing.domain import BaseAggregate, CanInitAggregate, event
 
 from domain.errors import ConsumerLeftError
+from domain.events import AggregateEvent
 from domain.tract import Tract
 
 __all__ = ["Consumer", "Outcome", "Result", "consumer_id"]
@@ -65,13 +66,8 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Consumer(BaseAggregate[UUID]):
     TOPIC = "consumer"
 
-    class Event(CanMutateAggregate[UUID], msgspec.Struct, frozen=True):
-        originator_id: UUID
-        originator_version: int
-        timestamp: datetime
-
-        def _as_dict(self) -> dict[str, Any]:
-            return {field: getattr(self, field) for field in self.__struct_fields__}
+    class Event(AggregateEvent, frozen=True):
+        """Of a consumer."""
 
     class Joined(Event, CanInitAggregate[UUID], frozen=True):
         """An agent began to take messages; `generation` counts how often its name has joined the tract."""

@@ -12,13 +12,13 @@ said in a dialogue that is closed or that is imported history.
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-import msgspec
-from eventsourcing.domain import BaseAggregate, CanInitAggregate, CanMutateAggregate, event
+from eventsourcing.domain import BaseAggregate, CanInitAggregate, event
 
 from domain.errors import DialogueClosedError, DialogueRecordedError, ReplyToUnknownMessageError
+from domain.events import AggregateEvent
 from domain.message import Message, Payload
 
 __all__ = ["MOST_MESSAGES_PER_EVENT", "Dialogue", "Kind"]
@@ -38,13 +38,8 @@ class Dialogue(BaseAggregate[UUID]):
 
     TOPIC = "dialogue"
 
-    class Event(CanMutateAggregate[UUID], msgspec.Struct, frozen=True):
-        originator_id: UUID
-        originator_version: int
-        timestamp: datetime
-
-        def _as_dict(self) -> dict[str, Any]:
-            return {field: getattr(self, field) for field in self.__struct_fields__}
+    class Event(AggregateEvent, frozen=True):
+        """Of a dialogue."""
 
     class Opened(Event, CanInitAggregate[UUID], frozen=True):
         """The dialogue began. Attributes: values by name, as a payload; empty for most live dialogues."""
