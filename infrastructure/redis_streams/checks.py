@@ -46,8 +46,7 @@ def check(datastore: Datastore) -> None:
     if reasons:
         raise ProgrammingError(f"Redis at {address} is refused: {'; '.join(reasons)}.")
     for found in findings:
-        # `everysec` is the server's default: a warning at every start would soon be read by nobody.
-        if found.severity is Severity.WARNING and "everysec" not in found.text:
+        if found.severity is Severity.WARNING:
             _logger.warning("Redis at %s: %s.", address, found.text)
 
 

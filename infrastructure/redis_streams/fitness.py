@@ -25,6 +25,7 @@ _UNSYNCED: Final = (
     "a power cut loses about 30 s of acknowledged messages, which Linux has not written yet, and a kill -9 of the "
     "server lost none where it was tried; `appendfsync always` loses none"
 )
+_USUAL: Final = "everysec"
 _FSYNC: Final = {
     "always": (_OK, "nothing acknowledged is lost by a kill -9 or a power cut"),
     "everysec": (_WARNING, _EVERYSEC),
@@ -81,7 +82,7 @@ def vital(server: Server) -> list[Finding]:
 
 def advice(server: Server) -> list[Finding]:
     """What is good to know."""
-    return _findings(server, _configuration, _rewriting, _torn_end, _rewritten, _replicas)
+    return _findings(server, _configuration, _usual_durability, _rewriting, _torn_end, _rewritten, _replicas)
 
 
 def _findings(server: Server, *rules: Callable[[Server], Finding | None]) -> list[Finding]:
@@ -130,13 +131,22 @@ def _permissions(server: Server) -> Finding:
     return Finding(_OK, "permissions", "its user may run what the log needs")
 
 
-def _durability(server: Server) -> Finding:
+def _durability(server: Server) -> Finding | None:
     if server.append_only is False:
         severity, rest = (_REFUSED, _REMEDY) if server.durable else (_WARNING, "the URL accepts it")
         return Finding(severity, "durability", f"{_unlogged(server)}; {rest}")
     fsync = server.says.get("appendfsync")
     if not server.append_only or fsync not in _FSYNC:
         return Finding(_WARNING, "durability", "what a kill -9 or a power cut loses cannot be told")
+    return None if fsync == _USUAL else _synced(fsync)
+
+
+def _usual_durability(server: Server) -> Finding | None:
+    """The servers' default. A warning at every start would soon be read by nobody."""
+    return _synced(_USUAL) if server.append_only and server.says.get("appendfsync") == _USUAL else None
+
+
+def _synced(fsync: str) -> Finding:
     severity, text = _FSYNC[fsync]
     return Finding(severity, "durability", f"appendfsync {fsync}: {text}")
 
