@@ -3,7 +3,7 @@
 from eventsourcing.persistence import PersistenceError
 
 from application.callosum import CorpusCallosum
-from application.delivery import Delivery, DeliverySettings, Subscription
+from application.delivery import Delivery, DeliverySettings
 from application.errors import (
     CallosumClosedError,
     InvalidURLError,
@@ -18,6 +18,7 @@ from application.reading import RecordedMessage
 from application.recorder import LogLostError, OutcomeUnknownError
 from application.round import Receipt
 from application.settings import Settings
+from application.subscription import Subscription
 from application.verification import Problem, Verification
 from domain.consumer import Consumer, Outcome, Result
 from domain.dialogue import Dialogue, Kind

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from eventsourcing.persistence import PersistenceError
 
-from application.delivery import Delivery, Subscription
+from application.delivery import Delivery
+from application.subscription import Subscription
 from domain.errors import CallosumError, InvalidCommandError, LeaseLostError
 from domain.message import Message, Payload
 

@@ -15,7 +15,7 @@ from eventsourcing.utils import TopicError
 from application.agents import Agent, Attachment
 from application.commands import Close, Convey, Open
 from application.commit import Writer
-from application.delivery import Bells, DeliverySettings, Subscription
+from application.delivery import DeliverySettings
 from application.errors import CallosumClosedError, StoreSettingsError
 from application.importing import ImportReport, import_transcripts
 from application.log import DialogueLog
@@ -23,6 +23,7 @@ from application.read_side import ReadSide
 from application.reading import Reader, RecordedMessage
 from application.round import Receipt
 from application.settings import Settings, store_environment, views_path
+from application.subscription import Bells, Subscription
 from application.validation import (
     FEW,
     MOST_NAME,

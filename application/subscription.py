@@ -1,0 +1,290 @@
+"""Handing messages to a consumer, no more than it asked for.
+
+A subscription takes messages from the inbox as leases while it has demand, and waits for the tract's bell, for a
+lease or a delay to end, or for more demand otherwise.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Final, Self, TypeVar
+from uuid import UUID, uuid4
+
+from eventsourcing.persistence import OperationalError, PersistenceError
+
+from application.commands import Command, Join, Leave, Settle
+from application.commit import Writer
+from application.delivery import Delivery, DeliverySettings, End, Held
+from application.errors import CallosumClosedError
+from application.inbox import Handed, Inbox, Settlement, Then
+from application.log import DialogueLog
+from application.reading import Reader, RecordedMessage, messages_of
+from domain.consumer import Outcome, Result
+from domain.errors import CallosumError, InvalidCommandError, LeaseLostError
+from domain.tract import Tract
+
+__all__ = ["Bells", "Subscription"]
+
+_RETRY: Final = 0.2
+"""Seconds before a store that is away is asked again."""
+
+_MOST_AT_ONCE: Final = 256
+"""Messages of one take: a larger one would hold up the store, and all of it has one lease."""
+
+_Answer = TypeVar("_Answer")
+_logger = logging.getLogger("callosum.delivery")
+
+
+class Bells:
+    """The subscriptions of this process, and the inbox's way to tell them of something to take."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._subscriptions: set[Subscription] = set()
+        inbox.listen(self._ring)
+
+    def add(self, subscription: "Subscription") -> None:
+        self._subscriptions.add(subscription)
+
+    def remove(self, subscription: "Subscription") -> None:
+        self._subscriptions.discard(subscription)
+
+    async def end(self) -> None:
+        """Cancel every subscription: the service is closed."""
+        await asyncio.gather(*(each.cancel() for each in [*self._subscriptions]), return_exceptions=True)
+
+    def _ring(self, tract: str) -> None:
+        """Called from any thread."""
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._wake, tract)
+
+    def _wake(self, tract: str) -> None:
+        for subscription in self._subscriptions:
+            if subscription.tract == tract:
+                subscription.wake()
+
+
+class Subscription:
+    """An asynchronous iterator of deliveries, within ``async with``.
+
+    It never holds more than was asked for: `demand` deliveries are asked for at first and, unless that is 0, one
+    more for each that is settled; `request` asks for more. Cancelling ends it, gives back what nobody was given,
+    and may be repeated. Iterating ends with it, and with the service; it raises what else ended the subscription,
+    `ReplacedError` above all: another consumer of its name has joined.
+    """
+
+    def __init__(
+        self,
+        log: DialogueLog,
+        writer: Writer,
+        reader: Reader,
+        bells: Bells,
+        *,
+        tract: Tract,
+        name: str,
+        demand: int,
+        settings: DeliverySettings,
+    ) -> None:
+        self.tract = tract
+        self.name = name
+        self.settings = settings
+        self._log, self._writer, self._reader, self._bells = log, writer, reader, bells
+        self._inbox = log.recorder.inbox
+        self._credit = demand
+        self._replenished = demand > 0
+        self._generation = 0
+        self._consumer: UUID | None = None
+        self._lease = uuid4().hex
+        self._bell = asyncio.Event()
+        self._ready: deque[Delivery] = deque()
+        self._filled = asyncio.Event()
+        self._cancelled = False
+        self._error: Exception | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._generation = await self._reader.call(self._inbox.join, self.tract, self.name)
+        self._consumer = await self._writer.submit(Join(self.tract, self.name, self._generation, self._log.exists))
+        self._bells.add(self)
+        self._pump = asyncio.create_task(self._run(), name=f"callosum-subscription-{self.name}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.cancel()
+
+    def request(self, count: int) -> None:
+        """Ask for more deliveries, beside those that were asked for already."""
+        if count < 1:
+            raise InvalidCommandError("request", f"is for {count} deliveries; it must be for at least one")
+        self._credit += count
+        self._bell.set()
+
+    async def cancel(self) -> None:
+        """Take no more, give back what was not yet iterated over, and leave. Iterating ends.
+
+        What was given and is not settled by then cannot be any more; it goes to others when its lease ends.
+        """
+        if self._leaving is None:
+            self._leaving = asyncio.create_task(self._leave())
+        await asyncio.shield(self._leaving)
+
+    async def drain(self) -> None:
+        """Take no more, and give back what was not yet iterated over. What was given can still be settled."""
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._drain())
+        await asyncio.shield(self._draining)
+
+    async def _leave(self) -> None:
+        await self.drain()
+        if self._consumer is not None:
+            await self._whatever_comes(self._writer.submit, Leave(self._consumer, "cancelled"))
+
+    async def _drain(self) -> None:
+        self._cancelled = True
+        self._bells.remove(self)
+        self._bell.set()
+        self._filled.set()
+        if self._pump is not None:
+            await self._pump
+        unseen = [*self._ready]
+        self._ready.clear()
+        await asyncio.gather(*(self._whatever_comes(delivery.give_back) for delivery in unseen))
+
+    async def _whatever_comes(self, act: Callable[..., Awaitable[object]], *arguments: object) -> None:
+        """Something that is good to do before leaving; without it, leases end by themselves."""
+        try:
+            await act(*arguments)
+        except LeaseLostError:
+            return
+        except (CallosumError, PersistenceError) as error:
+            _logger.warning("Consumer %s leaves something behind: %s", self.name, error)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Delivery:
+        while not self._ready:
+            if self._error is not None:
+                raise self._error
+            if self._cancelled:
+                raise StopAsyncIteration
+            self._filled.clear()
+            await self._filled.wait()
+        delivery = self._ready.popleft()
+        delivery.begin()
+        return delivery
+
+    def submit(
+        self,
+        command: Callable[[UUID, Settlement, Outcome], Command[_Answer]],
+        settlement: Settlement,
+        outcome: Outcome,
+    ) -> asyncio.Future[_Answer]:
+        """End a delivery. Called by the delivery."""
+        return self._writer.submit(command(self._joined, settlement, outcome))
+
+    def replenish(self) -> None:
+        """A delivery has ended; ask for another one in its place. Called by the delivery."""
+        if self._replenished:
+            self._credit += 1
+            self._bell.set()
+
+    def wake(self) -> None:
+        """There may be something to take."""
+        self._bell.set()
+
+    async def extend(self, lease: str) -> bool:
+        return await self._reader.call(self._inbox.extend, self.tract, lease, self._ack_wait)
+
+    @property
+    def _joined(self) -> UUID:
+        assert self._consumer is not None, "a delivery comes from a subscription that was entered"
+        return self._consumer
+
+    @property
+    def _ack_wait(self) -> int:
+        return round(self.settings.ack_wait * 1000)
+
+    async def _run(self) -> None:
+        try:
+            while not self._cancelled:
+                self._bell.clear()
+                try:
+                    wait = await self._take() if self._credit > 0 else None
+                except OperationalError as error:
+                    _logger.warning("Consumer %s waits for the store: %s", self.name, error)
+                    wait = _RETRY
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._bell.wait(), wait)
+        except CallosumClosedError:
+            self._cancelled = True
+        except Exception as error:  # noqa: BLE001  # a task's edge: who iterates hears of it
+            self._error = error
+        finally:
+            self._filled.set()
+
+    async def _take(self) -> float | None:
+        """Take as much as there is demand for; seconds after which to look again, if nothing tells before.
+
+        Until all of it is handed over the lease stays the same, so what fails on the way is taken again.
+        """
+        taken = await self._reader.call(
+            self._inbox.take,
+            self.tract,
+            consumer=self.name,
+            generation=self._generation,
+            lease=self._lease,
+            demand=min(self._credit, _MOST_AT_ONCE),
+            ack_wait=self._ack_wait,
+        )
+        if taken.handed:
+            messages = await self._reader.call(_messages, self._log, taken.handed)
+            held = [Held(self.tract, self._lease, handed, messages[handed.slot]) for handed in taken.handed]
+            self._lease = uuid4().hex
+            await self._hand_over(held)
+            if taken.left and self._credit > 0:
+                return 0
+        due = None if taken.next_due is None else taken.next_due / 1000 + 0.001
+        polls = [wait for wait in (due, self._inbox.look_every) if wait is not None]
+        return min(polls, default=None)
+
+    async def _hand_over(self, held: Sequence[Held]) -> None:
+        """To whoever iterates; what is not to be delivered is recorded before it leaves the inbox."""
+        ends = [(each, self._end_of(each)) for each in held]
+        for each, end in ends:
+            if end is None:
+                self._credit -= 1
+                self._ready.append(Delivery(self, each))
+        self._filled.set()
+        given_up = [Settle(self._joined, *each.ended(end)) for each, end in ends if end is not None]
+        await asyncio.gather(*(self._whatever_comes(self._writer.submit, settle) for settle in given_up))
+
+    def _end_of(self, held: Held) -> End | None:
+        """How it ends without being delivered; None: it is to be delivered."""
+        deadline = held.message.deadline
+        if held.handed.attempt > self.settings.max_deliver:
+            return End(Then.DEAD, Result.DEAD_LETTERED, "its last lease was lost")
+        if deadline is not None and deadline <= datetime.now(UTC):
+            return End(Then.DONE, Result.EXPIRED, "its deadline has passed")
+        return None
+
+
+def _messages(log: DialogueLog, handed: Sequence[Handed]) -> dict[int, RecordedMessage]:
+    """The messages at these slots, by slot."""
+    slots: dict[int, list[Handed]] = {}
+    for one in handed:
+        slots.setdefault(one.position, []).append(one)
+    found: dict[int, RecordedMessage] = {}
+    for position, ones in slots.items():
+        [recorded] = log.read(after=position - 1, limit=1, stop=position)
+        said = messages_of(recorded)
+        found |= {one.slot: said[one.index] for one in ones}
+    return found
