@@ -1,7 +1,7 @@
 """Messages reach consumers: as many as they ask for, in order, until they are settled."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -57,21 +57,24 @@ async def nothing_comes(subscription: Subscription) -> bool:
     return not done
 
 
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Nothing tells of what is asked for here but the log."""
-    async with asyncio.timeout(10):
-        while not await condition():  # noqa: ASYNC110  # see above
-            await asyncio.sleep(0.01)
-
-
 async def settled(callosum: CorpusCallosum, count: int) -> list[Outcome]:
-    """Wait for so many outcomes."""
+    """Follow the log until there are so many outcomes."""
+    ended: list[Outcome] = []
+    async with asyncio.timeout(10):
+        async for recorded in callosum.follow():
+            if isinstance(recorded.event, Consumer.Settled):
+                ended += recorded.event.outcomes
+            if len(ended) >= count:
+                return ended
+    raise AssertionError("the service was closed before")
 
-    async def enough() -> bool:
-        return len(await outcomes(callosum)) >= count
 
-    await until(enough)
-    return await outcomes(callosum)
+async def filled(subscription: Subscription, count: int) -> None:
+    """Wait until so many are in the subscription's hands, and nobody has asked for them."""
+    async with asyncio.timeout(10):
+        while len(subscription._ready) < count:
+            await subscription._filled.wait()
+            subscription._filled.clear()
 
 
 async def outcomes(callosum: CorpusCallosum) -> list[Outcome]:
@@ -276,10 +279,14 @@ class TestSettling:
     async def test_a_lease_is_kept_by_saying_so(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
         await say(callosum, dialogue, "x")
         patient = DeliverySettings(ack_wait=0.6)
-        async with callosum.subscribe(Tract.EXTERNAL, "thorough", delivery=patient) as thorough:
+        async with (
+            callosum.subscribe(Tract.EXTERNAL, "thorough", delivery=patient) as thorough,
+            callosum.subscribe(Tract.EXTERNAL, "rival", demand=0) as rival,
+        ):
             delivery = await following(thorough)
-            for _ in range(8):
-                await asyncio.sleep(0.1)
+            rival.request(1)
+            for _ in range(6):
+                assert await nothing_comes(rival)
                 await delivery.in_progress()
             await delivery.ack()
         assert [o.attempt for o in await outcomes(callosum)] == [1]
@@ -408,7 +415,7 @@ class TestAnAgent:
     async def test_that_takes_too_long_is_interrupted(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
         class Slow:
             async def handle(self, message: Message) -> object:
-                await asyncio.sleep(60)
+                await asyncio.Event().wait()
                 return None
 
         settings = DeliverySettings(max_deliver=1)
@@ -418,13 +425,15 @@ class TestAnAgent:
         assert (outcome.result, outcome.error) == (Result.DEAD_LETTERED, "TimeoutError: no answer within 0.05 s")
 
     async def test_handles_as_many_at_once_as_it_was_told(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
+        four = asyncio.Barrier(4)
+
         class Counting:
             now = most = 0
 
             async def handle(self, message: Message) -> object:
                 self.now += 1
                 self.most = max(self.most, self.now)
-                await asyncio.sleep(0.01)
+                await four.wait()  # until there are four
                 self.now -= 1
                 return None
 
@@ -437,17 +446,21 @@ class TestAnAgent:
     async def test_finishes_what_is_under_way_when_it_is_stopped(
         self, callosum: CorpusCallosum, dialogue: UUID
     ) -> None:
-        begun = asyncio.Event()
+        begun, released = asyncio.Event(), asyncio.Event()
 
         class Careful:
             async def handle(self, message: Message) -> object:
                 begun.set()
-                await asyncio.sleep(0.1)
+                await released.wait()
                 return "finished"
 
         await say(callosum, dialogue, *range(3))
-        async with callosum.attach(Careful(), Tract.EXTERNAL, "careful"):
+        async with callosum.attach(Careful(), Tract.EXTERNAL, "careful") as attachment:
             await begun.wait()
+            stopping = asyncio.create_task(attachment.stop())
+            await attachment._subscription.drain()
+            released.set()
+            await stopping
         assert [said.payload async for said in callosum.transcript(dialogue)] == [0, 1, 2, "finished"]
         async with callosum.subscribe(Tract.EXTERNAL, "next", demand=2) as subscription:
             assert [(await following(subscription)).message.payload for _ in range(2)] == [1, 2]
@@ -513,7 +526,7 @@ class TestTrouble:
         settings = DeliverySettings(max_deliver=1)
         for _ in range(3):
             async with callosum.subscribe(Tract.EXTERNAL, "tool", demand=2, delivery=settings) as subscription:
-                await until(lambda ready=subscription._ready: _true(len(ready) == 2))  # type: ignore[misc]  # bound here
+                await filled(subscription, 2)
         async with callosum.subscribe(Tract.EXTERNAL, "other", demand=2, delivery=settings) as subscription:
             assert [(await following(subscription)).attempt for _ in range(2)] == [1, 1]
 
@@ -582,7 +595,7 @@ class TestTrouble:
     async def test_cancelling_twice_at_once_is_once(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
         await say(callosum, dialogue, *range(20))
         async with callosum.subscribe(Tract.EXTERNAL, "tool", demand=20) as subscription:
-            await until(lambda: _true(len(subscription._ready) == 20))
+            await filled(subscription, 20)
             await asyncio.gather(subscription.cancel(), subscription.cancel())
         async with callosum.subscribe(Tract.EXTERNAL, "next", demand=20) as after:
             assert [(await following(after)).attempt for _ in range(20)] == [1] * 20
@@ -599,10 +612,6 @@ class TestTrouble:
     def test_settings_out_of_range_are_refused(self, settings: dict[str, Any]) -> None:
         with pytest.raises(InvalidCommandError):
             DeliverySettings(**settings)
-
-
-async def _true(value: bool) -> bool:
-    return value
 
 
 def _fail(error: BaseException) -> object:

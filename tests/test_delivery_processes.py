@@ -22,7 +22,7 @@ class Agent:
     async def handle(self, message):
         if message.payload == "deadly":
             print("handling", flush=True)
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         return None
 
 async def main(url, name, concurrency):
@@ -57,16 +57,6 @@ def service(url: str) -> CorpusCallosum:
     return CorpusCallosum.open(settings=Settings(url=url, project=False, views="sqlite://", capacity=0))
 
 
-async def settled(callosum: CorpusCallosum, after: int = 0) -> tuple[list[Outcome], int]:
-    """Outcomes beyond a position, and the last position."""
-    outcomes: list[Outcome] = []
-    async for recorded in callosum.replay(after + 1):
-        after = recorded.position
-        if isinstance(recorded.event, Consumer.Settled):
-            outcomes += recorded.event.outcomes
-    return outcomes, after
-
-
 async def say(callosum: CorpusCallosum, dialogue: UUID, payloads: list[object]) -> None:
     await callosum.send_many(
         dialogue,
@@ -83,13 +73,18 @@ async def say(callosum: CorpusCallosum, dialogue: UUID, payloads: list[object]) 
     )
 
 
+async def hold_and_die(callosum: CorpusCallosum, url: str, name: str) -> None:
+    """A consumer of this name is handed a message, and is killed with it."""
+    dialogue = await callosum.open_dialogue("deadly")
+    with killed_at_the_end(await asyncio.to_thread(consumer, url, name)) as victim:
+        await say(callosum, dialogue, ["deadly"])
+        assert victim.stdout is not None
+        assert await asyncio.to_thread(victim.stdout.readline) == "handling\n"
+
+
 async def test_what_a_killed_consumer_held_goes_to_another_when_its_lease_ends(lasting_url: str) -> None:
     async with service(lasting_url) as callosum:
-        dialogue = await callosum.open_dialogue("deadly")
-        with killed_at_the_end(await asyncio.to_thread(consumer, lasting_url, "victim")) as victim:
-            await say(callosum, dialogue, ["deadly"])
-            assert victim.stdout is not None
-            assert await asyncio.to_thread(victim.stdout.readline) == "handling\n"
+        await hold_and_die(callosum, lasting_url, "victim")
         async with callosum.subscribe(Tract.EXTERNAL, "heir") as subscription:
             delivery = await asyncio.wait_for(anext(subscription), 5)
             assert (delivery.message.payload, delivery.attempt) == ("deadly", 2)
@@ -98,20 +93,27 @@ async def test_what_a_killed_consumer_held_goes_to_another_when_its_lease_ends(l
 
 async def test_what_a_killed_consumer_held_goes_to_the_next_of_its_name_at_once(lasting_url: str) -> None:
     async with service(lasting_url) as callosum:
-        dialogue = await callosum.open_dialogue("deadly")
-        with killed_at_the_end(await asyncio.to_thread(consumer, lasting_url, "tool")) as victim:
-            await say(callosum, dialogue, ["deadly"])
-            assert victim.stdout is not None
-            assert await asyncio.to_thread(victim.stdout.readline) == "handling\n"
+        await hold_and_die(callosum, lasting_url, "tool")
         async with callosum.subscribe(Tract.EXTERNAL, "tool") as subscription:
             assert (await asyncio.wait_for(anext(subscription), 0.9)).attempt == 2
+
+
+async def until_acked(callosum: CorpusCallosum, messages: int) -> list[Outcome]:
+    """Follow the log until so many are acked; every outcome, in its order."""
+    outcomes: list[Outcome] = []
+    acked = 0
+    async for recorded in callosum.follow():
+        if isinstance(recorded.event, Consumer.Settled):
+            outcomes += recorded.event.outcomes
+            acked += sum(outcome.result is Result.ACKED for outcome in recorded.event.outcomes)
+        if acked >= messages:
+            return outcomes
+    raise AssertionError("the service was closed before")
 
 
 async def rounds(url: str, *, messages: int, consumers: int, kills: int, seed: int) -> list[Outcome]:
     """Send, and kill consumers at random until all is acked; every outcome, in the log's order."""
     choice = random.Random(seed)
-    outcomes: list[Outcome] = []
-    position = 0
     with ExitStack() as processes:
         running = {
             f"tool {number}": processes.enter_context(
@@ -127,14 +129,10 @@ async def rounds(url: str, *, messages: int, consumers: int, kills: int, seed: i
                 if kills and number % max(1, len(batches) // kills) == 0:
                     name = choice.choice(list(running))
                     running[name].kill()
-                    await asyncio.sleep(choice.uniform(0, 0.05))
                     fresh = await asyncio.to_thread(consumer, url, name)
                     running[name] = processes.enter_context(killed_at_the_end(fresh))
             async with asyncio.timeout(30 + messages / 200):
-                while sum(outcome.result is Result.ACKED for outcome in outcomes) < messages:
-                    more, position = await settled(callosum, position)
-                    outcomes += more
-                    await asyncio.sleep(0.02)
+                outcomes = await until_acked(callosum, messages)
             assert (await callosum.verify()).problem is None
             assert callosum._log.recorder.inbox.level(Tract.EXTERNAL).backlog == 0
     return outcomes
