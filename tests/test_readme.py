@@ -5,6 +5,8 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
+
 from tests.processes import ROOT, python
 
 README = (ROOT / "README.md").read_text()
@@ -14,8 +16,12 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_example_prints_what_the_readme_says(tmp_path: Path) -> None:
-    [program], [printed] = _blocks("python"), _blocks("text")
+@pytest.mark.parametrize(
+    ("program", "printed"),
+    list(zip(_blocks("python"), _blocks("text"), strict=True)),
+    ids=["dialogue", "agents"],
+)
+def test_the_examples_print_what_the_readme_says(program: str, printed: str, tmp_path: Path) -> None:
     done = python("-c", program, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == printed
