@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -49,3 +49,8 @@ def lasting_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 async def callosum(url: str) -> AsyncIterator[CorpusCallosum]:
     async with CorpusCallosum.open(url) as opened:
         yield opened
+
+
+@pytest.fixture
+async def dialogue(callosum: CorpusCallosum) -> UUID:
+    return await callosum.open_dialogue("a subject")

@@ -27,7 +27,7 @@ CONNECTION: Final = "infrastructure/redis_streams/connection.py"
 SERVICE: Final = "tests/test_service.py"
 CLOSING: Final = f"{SERVICE}::TestCancellingAndClosing"
 LOG: Final = "tests/test_sqlite_store.py::TestFileLog"
-DELIVERY: Final = "tests/test_delivery.py"
+CAPACITY: Final = "tests/test_capacity.py"
 IN_FILE: Final = "tests/test_sqlite_store.py::TestFileInbox"
 FILES: Final = "tests/test_sqlite_files.py"
 PROJECTIONS: Final = "tests/test_projections.py"
@@ -629,7 +629,7 @@ MUTATIONS: Final = (
         (
             f"{IN_FILE}::test_what_is_settled_never_comes_back",
             f"{IN_FILE}::test_a_delivery_is_settled_once",
-            "tests/test_delivery.py::TestSettling::test_what_is_acked_never_comes_back",
+            "tests/test_settling.py::TestSettling::test_what_is_acked_never_comes_back",
         ),
     ),
     Mutation(
@@ -639,7 +639,7 @@ MUTATIONS: Final = (
         "        if full:\n",
         (
             f"{IN_FILE}::test_a_delivery_is_settled_once",
-            "tests/test_delivery.py::TestSettling::test_what_is_not_settled_in_time_goes_to_another",
+            "tests/test_settling.py::TestSettling::test_what_is_not_settled_in_time_goes_to_another",
         ),
     ),
     Mutation(
@@ -649,7 +649,7 @@ MUTATIONS: Final = (
         "        many = count\n",
         (
             f"{IN_FILE}::test_no_more_is_handed_out_than_was_asked_for",
-            "tests/test_delivery.py::TestASubscription::test_never_holds_more_than_it_asked_for",
+            "tests/test_subscription.py::TestASubscription::test_never_holds_more_than_it_asked_for",
         ),
     ),
     Mutation(
@@ -673,7 +673,7 @@ MUTATIONS: Final = (
         "if level.capacity < 0}",
         (
             f"{IN_FILE}::test_more_than_the_capacity_is_refused_whole",
-            "tests/test_delivery.py::TestCapacity::test_commands_of_one_round_are_let_in_while_there_is_room",
+            "tests/test_capacity.py::TestCapacity::test_commands_of_one_round_are_let_in_while_there_is_room",
         ),
     ),
     Mutation(
@@ -682,7 +682,7 @@ MUTATIONS: Final = (
         "        self._exempt.add(sequence)\n",
         "",
         (
-            "tests/test_delivery.py::TestCapacity::test_both_tracts_full_and_both_answering_do_not_block_each_other",
+            "tests/test_capacity.py::TestCapacity::test_both_tracts_full_and_both_answering_do_not_block_each_other",
         ),
     ),
 )

@@ -1,0 +1,158 @@
+"""Messages reach consumers: as many as they ask for, in order, each to one of them."""
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from corpus_callosum import (
+    CorpusCallosum,
+    DeliverySettings,
+    InvalidCommandError,
+    LeaseLostError,
+    Priority,
+    ReplacedError,
+    Tract,
+)
+from tests.deliveries import filled, following, nothing_comes, say
+
+
+class TestASubscription:
+    async def test_gets_the_most_urgent_first_then_the_earliest(
+        self, callosum: CorpusCallosum, dialogue: UUID
+    ) -> None:
+        await say(callosum, dialogue, "a", "b")
+        await say(callosum, dialogue, "c", priority=Priority.CRITICAL)
+        await say(callosum, dialogue, "d", priority=Priority.LOW)
+        async with callosum.subscribe(Tract.EXTERNAL, "tool", demand=4) as subscription:
+            assert [(await following(subscription)).message.payload for _ in range(4)] == ["c", "a", "b", "d"]
+
+    async def test_gets_what_is_said_later(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
+        async with callosum.subscribe(Tract.EXTERNAL, "tool") as subscription:
+            waiting = asyncio.create_task(following(subscription))
+            await say(callosum, dialogue, "late")
+            delivery = await waiting
+        assert (delivery.message.payload, delivery.attempt) == ("late", 1)
+        assert (delivery.message.dialogue, delivery.sequence, delivery.position) == (dialogue, 1, 2 + 1)
+
+    async def test_never_holds_more_than_it_asked_for(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
+        await say(callosum, dialogue, *range(10))
+        async with callosum.subscribe(Tract.EXTERNAL, "tool", demand=2) as subscription:
+            first, second = await following(subscription), await following(subscription)
+            assert await nothing_comes(subscription)
+            await second.ack()
+            assert (await following(subscription)).message.payload == 2
+            assert await nothing_comes(subscription)
+            await first.ack()
+
+    async def test_gets_only_what_is_requested_when_it_demands_nothing(
+        self, callosum: CorpusCallosum, dialogue: UUID
+    ) -> None:
+        await say(callosum, dialogue, *range(5))
+        async with callosum.subscribe(Tract.EXTERNAL, "tool", demand=0) as subscription:
+            assert await nothing_comes(subscription)
+            subscription.request(1)
+            subscription.request(1)
+            for _ in range(2):
+                await (await following(subscription)).ack()
+            assert await nothing_comes(subscription)
+            with pytest.raises(InvalidCommandError):
+                subscription.request(0)
+
+    async def test_competes_with_others_for_each_message(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
+        await say(callosum, dialogue, *range(60))
+        got: list[object] = []
+
+        async def consume(name: str) -> None:
+            async with callosum.subscribe(Tract.EXTERNAL, name, demand=3) as subscription:
+                while len(got) < 60:
+                    try:
+                        delivery = await asyncio.wait_for(anext(subscription), 0.3)
+                    except TimeoutError:
+                        return
+                    got.append(delivery.message.payload)
+                    await delivery.ack()
+
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(consume(f"tool {number}") for number in range(4)))
+        assert sorted(got, key=str) == sorted(range(60), key=str)
+
+    async def test_leaves_messages_for_one_recipient_to_that_one(
+        self, callosum: CorpusCallosum, dialogue: UUID
+    ) -> None:
+        await say(callosum, dialogue, "for the tester", recipient="tester")
+        async with callosum.subscribe(Tract.EXTERNAL, "tool") as tool:
+            assert await nothing_comes(tool)
+            async with callosum.subscribe(Tract.EXTERNAL, "tester") as tester:
+                assert (await following(tester)).message.payload == "for the tester"
+
+    async def test_is_ended_by_a_newer_one_of_its_name(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
+        await say(callosum, dialogue, "x")
+        async with callosum.subscribe(Tract.EXTERNAL, "tool") as old:
+            held = await following(old)
+            async with callosum.subscribe(Tract.EXTERNAL, "tool") as new:
+                again = await following(new)
+                assert (again.message.payload, again.attempt) == ("x", 2)
+                with pytest.raises(LeaseLostError):
+                    await held.ack()
+                with pytest.raises(ReplacedError):
+                    await following(old)
+                await again.ack()
+
+    async def test_gives_back_what_nobody_was_given_when_it_is_cancelled(
+        self, callosum: CorpusCallosum, dialogue: UUID
+    ) -> None:
+        await say(callosum, dialogue, *range(3))
+        async with callosum.subscribe(Tract.EXTERNAL, "tool", demand=3) as subscription:
+            await (await following(subscription)).ack()
+            await subscription.cancel()
+            await subscription.cancel()
+            with pytest.raises(StopAsyncIteration):
+                await anext(subscription)
+        async with callosum.subscribe(Tract.EXTERNAL, "other", demand=3) as other:
+            assert [(await following(other)).message.payload for _ in range(2)] == [1, 2]
+
+    async def test_delivers_no_imported_history(self, callosum: CorpusCallosum, tmp_path: Any) -> None:
+        (tmp_path / "runs.jsonl").write_text(
+            '[{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]'
+        )
+        await callosum.import_transcripts(tmp_path / "runs.jsonl")
+        async with callosum.subscribe(Tract.EXTERNAL, "tool") as subscription:
+            assert await nothing_comes(subscription)
+
+    async def test_what_nobody_saw_costs_no_attempt(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
+        await say(callosum, dialogue, 1, 2)
+        settings = DeliverySettings(max_deliver=1)
+        for _ in range(3):
+            async with callosum.subscribe(Tract.EXTERNAL, "tool", demand=2, delivery=settings) as subscription:
+                await filled(subscription, 2)
+        async with callosum.subscribe(Tract.EXTERNAL, "other", demand=2, delivery=settings) as subscription:
+            assert [(await following(subscription)).attempt for _ in range(2)] == [1, 1]
+
+    async def test_cancelling_twice_at_once_is_once(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
+        await say(callosum, dialogue, *range(20))
+        async with callosum.subscribe(Tract.EXTERNAL, "tool", demand=20) as subscription:
+            await filled(subscription, 20)
+            await asyncio.gather(subscription.cancel(), subscription.cancel())
+        async with callosum.subscribe(Tract.EXTERNAL, "next", demand=20) as after:
+            assert [(await following(after)).attempt for _ in range(20)] == [1] * 20
+
+    async def test_iterating_ends_when_the_service_is_closed(self, url: str) -> None:
+        callosum = await CorpusCallosum.open(url).__aenter__()
+        subscription = await callosum.subscribe(Tract.EXTERNAL, "tool", demand=0).__aenter__()
+        waiting = asyncio.ensure_future(anext(subscription))
+        await asyncio.sleep(0)
+        await callosum.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await asyncio.wait_for(waiting, 5)
+        await subscription.cancel()
+
+    async def test_the_bodys_error_is_not_hidden_by_leaving(self, url: str) -> None:
+        with pytest.raises(KeyError, match="the body's"):
+            async with CorpusCallosum.open(url) as callosum:
+                dialogue = await callosum.open_dialogue("closing")
+                await say(callosum, dialogue, "x")
+                async with callosum.subscribe(Tract.EXTERNAL, "tool"):
+                    await callosum.aclose()
+                    raise KeyError("the body's")
