@@ -18,11 +18,12 @@ from application.commit import Writer
 from application.delivery import DeliverySettings
 from application.errors import CallosumClosedError, StoreSettingsError
 from application.importing import ImportReport, import_transcripts
+from application.inbox import Inbox
 from application.log import DialogueLog
 from application.read_side import ReadSide
 from application.reading import Reader, RecordedMessage
 from application.round import Receipt
-from application.settings import Settings, store_environment, views_path
+from application.settings import USUAL_CAPACITY, Settings, store_environment, views_path
 from application.subscription import Bells, Subscription
 from application.validation import (
     FEW,
@@ -57,8 +58,16 @@ def _opened(environment: dict[str, str], settings: Settings) -> DialogueLog:
     log = DialogueLog(environment)
     log.delivers = settings.deliver
     for tract in Tract:
-        log.recorder.inbox.configure(tract, settings.capacity)
+        _bound(log.recorder.inbox, tract, settings.capacity)
     return log
+
+
+def _bound(inbox: Inbox, tract: Tract, capacity: int | None) -> None:
+    """Unless it is said, the capacity stays what it is: other processes have opened the log, too."""
+    if capacity is None and inbox.level(tract).capacity is None:
+        capacity = USUAL_CAPACITY
+    if capacity is not None:
+        inbox.configure(tract, capacity)
 
 
 class MessageFields(TypedDict, total=False):

@@ -188,14 +188,14 @@ def _without_lease(lost: Sequence[Settlement], left: dict[int, Command[Any]]) ->
 
 def _without_room(full: Mapping[str, Level], left: dict[int, Command[Any]]) -> dict[int, Outcome]:
     """The commands that are beyond what there is room for, in their order."""
-    room = {tract: level.capacity - level.backlog for tract, level in full.items()}
+    room = {tract: (level.capacity or 0) - level.backlog for tract, level in full.items()}
     errors: dict[int, Outcome] = {}
     for number, command in left.items():
         arriving = {tract: count for tract, count in command.arriving().items() if tract in room}
         short = next((tract for tract, count in arriving.items() if count > room[tract]), None)
         if short is not None:
             level = full[short]
-            errors[number] = BackpressureError(Tract(short), level.backlog, level.capacity, _RETRY_AFTER)
+            errors[number] = BackpressureError(Tract(short), level.backlog, level.capacity or 0, _RETRY_AFTER)
             continue
         for tract, count in arriving.items():
             room[tract] -= count

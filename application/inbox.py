@@ -109,10 +109,17 @@ class Taken:
 
 @dataclass(frozen=True)
 class Level:
-    """How full a tract is: messages accepted and not settled, and the most that may be; 0: no bound."""
+    """How full a tract is: messages accepted and not settled, and the most that may be.
+
+    Attributes:
+        capacity: 0: any number; None: it was never set, which is any number as well.
+    """
 
     backlog: int
-    capacity: int
+    capacity: int | None
+
+    def has_room_for(self, count: int) -> bool:
+        return not self.capacity or self.backlog + count <= self.capacity
 
 
 class ReplacedError(Exception):

@@ -10,9 +10,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from application.errors import InvalidURLError, StoreSettingsError
 
-__all__ = ["IN_MEMORY", "Settings", "log_file", "sqlite_path", "store_environment", "views_path"]
+__all__ = ["IN_MEMORY", "USUAL_CAPACITY", "Settings", "log_file", "sqlite_path", "store_environment", "views_path"]
 
 IN_MEMORY: Final = "sqlite://"
+USUAL_CAPACITY: Final = 10_000
 REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
 
 
@@ -28,7 +29,8 @@ class Settings(BaseSettings):
             the user's cache directory. They are a cache: deleting them costs a rebuild, nothing else.
         project: whether this process keeps the read models current. Any number of processes may; one must.
         deliver: whether what is sent here goes to consumers, too; without, it is recorded only.
-        capacity: the most messages on their way to a tract, beyond which sending is refused; 0: any number.
+        capacity: the most messages on their way to a tract, beyond which sending is refused; 0: any number. It is
+            kept in the log, for all processes; None: what it is there, at first 10,000.
         cached_dialogues: how many the command side keeps in memory.
         emergence_window, emergence_minimum, emergence_threshold: what makes a message emergent: of the last
             `window` messages more than `minimum` go each way, and their ratio is above `threshold`. With other
@@ -41,7 +43,7 @@ class Settings(BaseSettings):
     views: str | None = None
     project: bool = True
     deliver: bool = True
-    capacity: int = Field(default=10_000, ge=0)
+    capacity: int | None = Field(default=None, ge=0)
     cached_dialogues: int = Field(default=10_000, ge=1)
     emergence_window: int = Field(default=100, ge=1)
     emergence_minimum: int = Field(default=10, ge=0)

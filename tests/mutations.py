@@ -669,8 +669,8 @@ MUTATIONS: Final = (
     Mutation(
         "let-everything-in",
         INBOX,
-        "if 0 < level.capacity < level.backlog + arriving[t]}",
-        "if level.capacity < 0}",
+        "if not level.has_room_for(arriving[t])}",
+        "if False}",
         (
             f"{IN_FILE}::test_more_than_the_capacity_is_refused_whole",
             "tests/test_capacity.py::TestCapacity::test_commands_of_one_round_are_let_in_while_there_is_room",

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from application.inbox import Level
 from corpus_callosum import BackpressureError, CorpusCallosum, Message, Result, Settings, Tract
 from tests.deliveries import bounded, following, message, nothing_comes, say, settled
 
@@ -27,6 +28,19 @@ class TestCapacity:
                 *(say(callosum, dialogue, number) for number in range(8)), return_exceptions=True
             )
             assert [isinstance(result, BackpressureError) for result in results] == [False] * 5 + [True] * 3
+
+    async def test_it_stays_when_others_open_the_log_without_saying_one(self, lasting_url: str) -> None:
+        async with bounded(lasting_url, 3) as callosum, CorpusCallosum.open(lasting_url) as other:
+            dialogue = await callosum.open_dialogue("full")
+            for service in (callosum, other):
+                with pytest.raises(BackpressureError):
+                    await say(service, dialogue, 1, 2, 3, 4)
+            async with bounded(lasting_url, 4):
+                await say(callosum, dialogue, 1, 2, 3, 4)
+
+    async def test_it_is_ten_thousand_at_first(self, callosum: CorpusCallosum) -> None:
+        for tract in Tract:
+            assert callosum._log.recorder.inbox.level(tract) == Level(0, 10_000)
 
     async def test_settling_makes_room(self, url: str) -> None:
         async with bounded(url, 1) as callosum:

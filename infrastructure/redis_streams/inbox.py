@@ -24,7 +24,8 @@ class RedisInbox(Inbox):
 
     def level(self, tract: str) -> Level:
         found = self._datastore.connections.call("HMGET", self._datastore.keys.level(tract), "backlog", "capacity")
-        return Level(*map(wire.integer, found))
+        backlog, capacity = found
+        return Level(wire.integer(backlog), None if capacity is None else wire.integer(capacity))
 
     def join(self, tract: str, consumer: str) -> int:
         return wire.integer(self._run(_JOIN, tract, consumer))

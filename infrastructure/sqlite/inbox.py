@@ -20,7 +20,7 @@ _TABLES: Final = {
     "inbox_held": "lease TEXT, slot INTEGER, priority INTEGER, attempt INTEGER, recipient TEXT, "
     "PRIMARY KEY (tract, lease, slot)",
     "inbox_dead": "slot INTEGER, priority INTEGER, attempt INTEGER, recipient TEXT, PRIMARY KEY (tract, slot)",
-    "inbox_level": "backlog INTEGER DEFAULT 0, capacity INTEGER DEFAULT 0, PRIMARY KEY (tract)",
+    "inbox_level": "backlog INTEGER DEFAULT 0, capacity INTEGER, PRIMARY KEY (tract)",
     "inbox_generations": "consumer TEXT, generation INTEGER, PRIMARY KEY (tract, consumer)",
 }
 CREATE_INBOX: Final = [
@@ -127,7 +127,7 @@ class SQLiteInbox(Inbox):
         for arrival in arrivals:
             arriving[arrival.tract] += 0 if arrival.exempt else arrival.count
         levels = {tract: _level(c, tract) for tract, count in arriving.items() if count}
-        full = {t: level for t, level in levels.items() if 0 < level.capacity < level.backlog + arriving[t]}
+        full = {t: level for t, level in levels.items() if not level.has_room_for(arriving[t])}
         lost, seen = [], set()
         for settlement in settlements:
             c.execute(
@@ -183,7 +183,7 @@ class SQLiteInbox(Inbox):
 
 def _level(c: library.SQLiteCursor, tract: str) -> Level:
     c.execute("SELECT backlog, capacity FROM inbox_level WHERE tract = ?", (tract,))
-    return Level(*(c.fetchone() or (0, 0)))
+    return Level(*(c.fetchone() or (0, None)))
 
 
 def _release(c: library.SQLiteCursor, tract: str, lease: str) -> None:
