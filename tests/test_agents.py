@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from corpus_callosum import Consumer, CorpusCallosum, DeliverySettings, Message, Result, Tract
+from corpus_callosum import Consumer, CorpusCallosum, DeliverySettings, InvalidCommandError, Message, Result, Tract
 from tests.deliveries import following, outcomes, say, settled
 
 
@@ -26,6 +26,15 @@ class TestAnAgent:
         assert answer.at == recorded.at
         assert answer.position == recorded.position - 1
         assert question.position < answer.position
+
+    async def test_needs_at_least_one_worker(self, callosum: CorpusCallosum) -> None:
+        class Idle:
+            async def handle(self, message: Message) -> object:
+                return None
+
+        with pytest.raises(InvalidCommandError):
+            async with callosum.attach(Idle(), Tract.EXTERNAL, "idle", concurrency=0):
+                pass
 
     async def test_that_raises_is_asked_again(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
         class Flaky:

@@ -10,6 +10,7 @@ import pytest
 import redis
 from eventsourcing.persistence import OperationalError, PersistenceError, ProgrammingError, Tracking
 
+from application.inbox import Arrival
 from application.recorder import OutcomeUnknownError
 from corpus_callosum import CorpusCallosum, InvalidURLError, StoreSettingsError
 from infrastructure.redis_streams.private_server import PrivateServer
@@ -28,6 +29,7 @@ def append(log: RedisProcessRecorder) -> object:
     return log.insert_events(
         [*events(A, 1), *events(B, 0), *events(C, 0)],
         keyed=[keyed("new"), keyed("other", aggregate=C, event=2)],
+        arrivals=[Arrival(0, 0, 1, "external", 2)],
         tracking=Tracking("upstream", 2),
     )
 
@@ -41,6 +43,7 @@ def assert_refused(log: RedisProcessRecorder, error: type[PersistenceError], tex
     assert [log.select_stream(aggregate, after=-1, limit=9) for aggregate in (A, B, C)] == [entries(log), [], []]
     assert [log.select_keys(aggregate, ["new", "other"]) for aggregate in (A, C)] == [[], []]
     assert log.max_tracking_id("upstream") == 1
+    assert log.inbox.level("external").backlog == 0
     assert log.check() is None
 
 
@@ -137,7 +140,9 @@ class TestPermissions:
         grant(log, "reset", "on", ">pw", "~*", "&*", "+@all")
         return settings | {"REDIS_URL": f"unix://limited:pw@{server.socket}", "REDIS_TIMEOUT": "2"}
 
-    @pytest.mark.parametrize("rule", ["-xadd", "-setrange", "-hset", "-publish", "resetchannels"])
+    @pytest.mark.parametrize(
+        "rule", ["-xadd", "-setrange", "-hset", "-publish", "-zadd", "-hincrby", "resetchannels"]
+    )
     def test_without_one_of_them_nothing_is_appended(
         self, log: RedisProcessRecorder, limited: Settings, rule: str
     ) -> None:
@@ -146,6 +151,27 @@ class TestPermissions:
             assert_refused(limited_log, ProgrammingError, "NOPERM this user needs XADD")
             grant(log, "+@all", "&*")
             assert append(limited_log) == [2, 3, 4]
+
+    @pytest.mark.parametrize("kind", ["ready", "due", "level", "holder", "dead", "lease"])
+    def test_without_a_key_of_the_inbox_nothing_is_appended(
+        self, log: RedisProcessRecorder, limited: Settings, kind: str
+    ) -> None:
+        prefix = log.datastore.keys.log.removesuffix("log")
+        kinds = {"log", "head", "meta", "tracking", "stream", "idempotency"}
+        kinds |= {"ready", "due", "level", "holder", "dead", "lease", "generations"}
+        with opened_process(limited) as limited_log:
+            grant(log, "resetkeys", *(f"~{prefix}{other}*" for other in kinds - {kind}))
+            with pytest.raises(ProgrammingError, match=r"(?i)no *perm|can't"):
+                append(limited_log)
+            assert len(entries(log)) == 1
+            assert log.check() is None
+            grant(log, "allkeys")
+            assert append(limited_log) == [2, 3, 4]
+
+    def test_without_the_bell_nothing_is_appended(self, log: RedisProcessRecorder, limited: Settings) -> None:
+        with opened_process(limited) as limited_log:
+            grant(log, "resetchannels", f"&{log.datastore.keys.log}")
+            assert_refused(limited_log, ProgrammingError, "NOPERM this user needs XADD")
 
     def test_without_scripts_nothing_is_appended(self, log: RedisProcessRecorder, limited: Settings) -> None:
         with opened_process(limited) as limited_log:

@@ -11,11 +11,12 @@ from corpus_callosum import (
     DeliverySettings,
     InvalidCommandError,
     LeaseLostError,
+    Message,
     Priority,
     ReplacedError,
     Tract,
 )
-from tests.deliveries import filled, following, nothing_comes, say
+from tests.deliveries import filled, following, message, nothing_comes, say
 
 
 class TestASubscription:
@@ -86,6 +87,25 @@ class TestASubscription:
             assert await nothing_comes(tool)
             async with callosum.subscribe(Tract.EXTERNAL, "tester") as tester:
                 assert (await following(tester)).message.payload == "for the tester"
+
+    async def test_gets_what_is_its_own_of_a_mixed_batch(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
+        mixed = [
+            message("a"),
+            message("b", recipient="tester"),
+            message("c", priority=Priority.HIGH),
+            message("d"),
+            Message(source=Tract.EXTERNAL, target=Tract.INTERNAL, sender="tool", payload="e"),
+            message("f"),
+        ]
+        await callosum.send_many(dialogue, mixed)
+        async with (
+            callosum.subscribe(Tract.EXTERNAL, "tool", demand=9) as tool,
+            callosum.subscribe(Tract.EXTERNAL, "tester", demand=1) as tester,
+            callosum.subscribe(Tract.INTERNAL, "planner", demand=9) as planner,
+        ):
+            assert [(await following(tool)).message.payload for _ in range(4)] == ["c", "a", "d", "f"]
+            assert (await following(tester)).message.payload == "b"
+            assert (await following(planner)).message.payload == "e"
 
     async def test_is_ended_by_a_newer_one_of_its_name(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
         await say(callosum, dialogue, "x")

@@ -68,6 +68,31 @@ class InboxContract:
         lost = settling(log, 1, done("short", 1000), done("short", 1001))
         assert lost == (done("short", 1000), done("short", 1001))
 
+    def test_a_late_settlement_does_not_take_the_holders_down_with_it(
+        self, log: LogRecorder, inbox: Inbox
+    ) -> None:
+        arrive(log, 1, run(0, 1))
+        take(inbox, 1, "late", ack_wait=30)
+        until(lambda: take(inbox, 1, "holder"), lambda taken: taken.handed)
+        late, held = done("late", 1000), done("holder", 1000, attempt=2)
+        assert settling(log, 1, late, held) == (late,)
+        settle(log, 1, held)
+
+    def test_a_message_for_one_consumer_comes_back_to_that_one_when_its_lease_ends(
+        self, log: LogRecorder, inbox: Inbox
+    ) -> None:
+        arrive(log, 1, run(0, 1, recipient="other"))
+        generation = inbox.join(OUT, "other")
+
+        def theirs(lease: str, ack_wait: int) -> Taken:
+            return inbox.take(
+                OUT, consumer="other", generation=generation, lease=lease, demand=1, ack_wait=ack_wait
+            )
+
+        assert slots(theirs("first", 30)) == [1000]
+        until(lambda: take(inbox, 1, "mine"), lambda taken: taken.next_due is None)  # it has been released
+        assert theirs("second", LONG).handed == [Handed(1000, 2, 2)]
+
     def test_a_lease_can_be_made_longer_while_it_lasts(self, log: LogRecorder, inbox: Inbox) -> None:
         arrive(log, 1, run(0, 1))
         take(inbox, 1, "kept", ack_wait=200)
@@ -87,9 +112,18 @@ class InboxContract:
         arrive(log, 1, run(0, 1))
         take(inbox, 1, "lease")
         assert settling(log, 1, done("lease", 1000), done("lease", 1000)) == (done("lease", 1000),)
+        assert settling(log, 1, done("lease", 1000, attempt=2)) == (done("lease", 1000, attempt=2),)
         settle(log, 1, done("lease", 1000))
         assert settling(log, 2, done("lease", 1000)) == (done("lease", 1000),)
-        assert settling(log, 2, done("lease", 1000, attempt=2)) == (done("lease", 1000, attempt=2),)
+
+    def test_a_lease_ends_with_the_last_that_it_holds(self, log: LogRecorder, inbox: Inbox) -> None:
+        arrive(log, 1, run(0, 2))
+        assert take(inbox, 2, "lease").next_due is not None
+        settle(log, 1, done("lease", 1000))
+        assert take(inbox, 2, "other").next_due is not None
+        settle(log, 2, done("lease", 1001))
+        assert take(inbox, 2, "other").next_due is None
+        assert not inbox.extend(OUT, "lease", LONG)
 
     def test_a_refused_settlement_refuses_its_events(self, log: LogRecorder, inbox: Inbox) -> None:
         arrive(log, 1, run(0, 2))
@@ -105,6 +139,13 @@ class InboxContract:
         settle(log, 1, Settlement(OUT, "lease", 1000, 1, Then.AGAIN))
         assert take(inbox, 9, "next").handed == [Handed(1000, 2, 2), Handed(1001, 2, 1)]
         assert inbox.level(OUT).backlog == 2
+
+    def test_a_message_that_nobody_saw_goes_back_without_an_attempt(self, log: LogRecorder, inbox: Inbox) -> None:
+        arrive(log, 1, run(0, 1))
+        take(inbox, 1, "lease")
+        settle(log, 1, Settlement(OUT, "lease", 1000, 1, Then.BACK))
+        assert take(inbox, 1, "next").handed == [Handed(1000, 2, 1)]
+        assert inbox.level(OUT).backlog == 1
 
     def test_a_message_may_be_given_back_for_later(self, log: LogRecorder, inbox: Inbox) -> None:
         arrive(log, 1, run(0, 1))
@@ -156,6 +197,21 @@ class InboxContract:
         assert slots(take(inbox, 9, "b")) == []
         again = inbox.take(OUT, consumer="other", generation=generation, lease="p", demand=9, ack_wait=LONG)
         assert again.handed == [Handed(1001, 2, 2)]
+
+    def test_what_is_for_all_and_what_is_for_one_come_in_their_common_order(
+        self, log: LogRecorder, inbox: Inbox
+    ) -> None:
+        arrive(
+            log,
+            1,
+            run(0, 1),
+            run(1, 1, recipient="tester"),
+            run(2, 1),
+            run(3, 1, priority=5, recipient="tester"),
+            run(4, 1, priority=4),
+        )
+        order = [slot for lease in "abcde" for slot in slots(take(inbox, 1, lease))]
+        assert order == [1003, 1004, 1000, 1001, 1002]
 
     def test_a_newer_consumer_of_the_same_name_takes_over(self, log: LogRecorder, inbox: Inbox) -> None:
         arrive(log, 1, run(0, 2))
