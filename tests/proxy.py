@@ -4,13 +4,26 @@ It relies on Linux: there, `shutdown` ends a waiting `accept`, and a port can be
 """
 
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from threading import Event, Lock, Thread
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 __all__ = ["Proxy"]
 
 CHUNK: Final = 65536
+
+
+class Stream(Protocol):
+    """What a client says and hears; one thread receives while another sends."""
+
+    def recv(self, size: int, /) -> bytes: ...
+
+    def sendall(self, text: bytes, /) -> None: ...
+
+
+def unchanged(client: socket.socket) -> Stream:
+    return client
 
 
 class Proxy:
@@ -21,9 +34,19 @@ class Proxy:
         cuts: Replies that were lost on purpose so far.
     """
 
-    def __init__(self, upstream_host: str, upstream_port: int) -> None:
+    def __init__(
+        self, upstream_host: str, upstream_port: int, wrap: Callable[[socket.socket], Stream] = unchanged
+    ) -> None:
+        """Reserve the port.
+
+        Args:
+            upstream_host: The server's.
+            upstream_port: The server's.
+            wrap: Makes of a client's socket what is passed on between it and the server.
+        """
         self.cuts = 0
         self._upstream = (upstream_host, upstream_port)
+        self._wrap = wrap
         self._lock = Lock()
         self._cutting = False
         self._delay = 0.0
@@ -90,7 +113,7 @@ class Proxy:
         except OSError:
             client.close()
             return
-        connection = Connection(client, server)
+        connection = Connection(client, server, self._wrap(client))
         self._connections.append(connection)
         for pump in (self._pass_requests, self._pass_replies):
             self._threads.append(Thread(target=pump, args=(connection,), daemon=True))
@@ -117,21 +140,22 @@ class Proxy:
 
 
 class Connection:
-    """A client's socket, and the one to the server behind it."""
+    """A client's socket with what is passed on of it, and the socket to the server behind it."""
 
-    def __init__(self, client: socket.socket, server: socket.socket) -> None:
-        self.client = client
+    def __init__(self, client: socket.socket, server: socket.socket, stream: Stream) -> None:
+        self.client = stream
         self.server = server
         self.cutting = False
-        for end in (client, server):
+        self._ends = (client, server)
+        for end in self._ends:
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def shut(self) -> None:
         """End both directions of both, which wakes whoever waits for them."""
-        for end in (self.client, self.server):
+        for end in self._ends:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        self.client.close()
-        self.server.close()
+        for end in self._ends:
+            end.close()

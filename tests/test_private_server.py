@@ -4,45 +4,17 @@ import os
 import shlex
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
-from time import monotonic
 from typing import Literal
 
 import pytest
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from infrastructure.redis_streams.binaries import Binary, BinaryError, find_binaries
 from infrastructure.redis_streams.private_server import PrivateServer, StartError
 from tests.processes import start
-from tests.proxy import Proxy
-from tests.servers import BINARIES, PrivateServerFactory
-
-BIG = b"x" * 3_000_000  # more than sockets buffer on the way
-
-
-@contextmanager
-def connected(url: str, **options: object) -> Iterator[redis.Redis]:
-    """A client that tries once, over one connection."""
-    client = redis.Redis.from_url(
-        url, retry=Retry(NoBackoff(), 0), single_connection_client=True, socket_timeout=10, **options
-    )
-    with client:
-        yield client
-
-
-def get(url: str, key: str, **options: object) -> object:
-    with connected(url, **options) as client:
-        return client.get(key)
-
-
-def put(url: str, key: str, value: str) -> None:
-    with connected(url) as client:
-        client.set(key, value)
+from tests.servers import BINARIES, PrivateServerFactory, connected, get, put
 
 
 class TestBinaries:
@@ -262,116 +234,3 @@ class TestRestarts:
         with pytest.raises(ProcessLookupError):
             os.kill(server.pid, 0)
         assert not server.socket.parent.exists()
-
-
-class TestTLS:
-    def test_it_serves_a_client_that_trusts_its_authority(
-        self, tls_server: PrivateServer, certificates: Path
-    ) -> None:
-        put(tls_server.url, "key", "kept")
-
-        assert get(tls_server.tls_url, "key", ssl_ca_certs=str(certificates / "ca.crt")) == b"kept"
-
-    def test_a_client_that_does_not_trust_it_refuses(self, tls_server: PrivateServer) -> None:
-        with pytest.raises(redis.ConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
-            get(tls_server.tls_url, "key")
-
-    def test_a_client_without_tls_is_refused(self, tls_server: PrivateServer) -> None:
-        with pytest.raises(redis.ConnectionError):
-            get(tls_server.tls_url.replace("rediss", "redis"), "key")
-
-
-class TestProxy:
-    @pytest.fixture
-    def proxy(self, redis_server: PrivateServer) -> Iterator[Proxy]:
-        with connected(redis_server.url) as client:
-            client.flushall()
-        with Proxy("127.0.0.1", redis_server.port) as proxy:
-            yield proxy
-
-    @pytest.fixture
-    def client(self, proxy: Proxy) -> Iterator[redis.Redis]:
-        with connected(f"redis://127.0.0.1:{proxy.port}") as client:
-            client.ping()  # the greetings of a new connection are requests too
-            yield client
-
-    def test_a_cut_loses_one_reply_after_its_command(
-        self, proxy: Proxy, client: redis.Redis, redis_server: PrivateServer
-    ) -> None:
-        proxy.cut_after_next_request()
-        with pytest.raises(redis.ConnectionError):
-            client.incr("counter")
-
-        assert proxy.cuts == 1
-        assert get(redis_server.url, "counter") == b"1"
-        assert client.incr("counter") == 2
-        assert proxy.cuts == 1
-
-    def test_a_cut_spares_other_connections(self, proxy: Proxy, client: redis.Redis) -> None:
-        with connected(f"redis://127.0.0.1:{proxy.port}") as other:
-            other.ping()
-            proxy.cut_after_next_request()
-            with pytest.raises(redis.ConnectionError):
-                client.ping()
-
-            assert other.ping()
-
-    def test_a_request_of_many_segments_is_passed_on_whole(
-        self, proxy: Proxy, client: redis.Redis, redis_server: PrivateServer
-    ) -> None:
-        proxy.cut_after_next_request()
-        with pytest.raises(redis.ConnectionError):
-            client.set("big", BIG)
-
-        assert get(redis_server.url, "big") == BIG
-
-    def test_large_replies_and_requests_pass_unchanged(self, client: redis.Redis) -> None:
-        pipeline = client.pipeline(transaction=False)
-        for _ in range(3):
-            pipeline.echo(BIG)
-
-        assert pipeline.execute() == [BIG] * 3
-
-    def test_refusing_stops_new_connections_only(self, proxy: Proxy, client: redis.Redis) -> None:
-        url = f"redis://127.0.0.1:{proxy.port}"
-
-        proxy.refuse()
-        assert client.ping()
-        with pytest.raises(redis.ConnectionError, match="refused"):
-            get(url, "key")
-        proxy.accept()
-
-        assert get(url, "key") is None
-
-    def test_a_delay_holds_replies_back(self, proxy: Proxy, client: redis.Redis) -> None:
-        proxy.delay(0.05)
-        begun = monotonic()
-        client.ping()
-
-        assert monotonic() - begun >= 0.05
-
-    def test_the_end_of_the_proxy_is_the_end_of_its_connections(self, redis_server: PrivateServer) -> None:
-        failures: list[redis.ConnectionError] = []
-
-        def wait_for_ever(client: redis.Redis) -> None:
-            try:
-                client.blpop(["never pushed"], timeout=8)
-            except redis.ConnectionError as error:
-                failures.append(error)
-
-        with Proxy("127.0.0.1", redis_server.port) as proxy:
-            client = redis.Redis.from_url(f"redis://127.0.0.1:{proxy.port}", retry=Retry(NoBackoff(), 0))
-            client.ping()
-            waiting = Thread(target=wait_for_ever, args=(client,))
-            waiting.start()
-        waiting.join()
-        client.close()
-
-        assert len(failures) == 1
-
-    def test_a_server_that_is_down_closes_the_connection(self, private_server: PrivateServerFactory) -> None:
-        server = private_server()
-        server.kill()
-
-        with Proxy("127.0.0.1", server.port) as proxy, pytest.raises(redis.ConnectionError):
-            get(f"redis://127.0.0.1:{proxy.port}", "key")

@@ -249,10 +249,8 @@ def assert_silent(error: BaseException) -> None:
 
 
 class TestTLS:
-    def test_a_log_is_kept_over_a_connection_that_is_verified(
-        self, tls_server: PrivateServer, certificates: Path
-    ) -> None:
-        url = f"{tls_server.tls_url}?ssl_ca_certs={certificates / 'ca.crt'}"
+    def test_a_log_is_kept_over_a_connection_that_is_verified(self, tls_server: str, certificates: Path) -> None:
+        url = f"{tls_server}?ssl_ca_certs={certificates / 'ca.crt'}"
         with opened_process(redis_settings(url)) as log:
             assert append(log) == [1, 2, 3]
             assert log.wait_beyond(2, timeout=0)
@@ -265,10 +263,8 @@ class TestTLS:
             ("redis", "", "Connection"),
         ],
     )
-    def test_another_connection_is_refused(
-        self, tls_server: PrivateServer, scheme: str, query: str, reason: str
-    ) -> None:
-        url = tls_server.tls_url.replace("rediss", scheme) + query
+    def test_another_connection_is_refused(self, tls_server: str, scheme: str, query: str, reason: str) -> None:
+        url = tls_server.replace("rediss", scheme) + query
         with pytest.raises(OperationalError, match=reason), opened_log(redis_settings(url)):
             pass
 

@@ -54,7 +54,6 @@ class PrivateServer:
         fsync: Literal["always", "everysec", "no"] = "always",
         options: Mapping[str, str] = {},
         password: str | None = None,
-        tls: Path | None = None,
     ) -> None:
         """Reserve the addresses; nothing runs yet.
 
@@ -64,7 +63,6 @@ class PrivateServer:
             fsync: The server's `appendfsync`.
             options: Further lines of the configuration, values written as there; they win over the ones set here.
             password: What clients have to give; the URLs carry it.
-            tls: A directory with ca.crt, server.crt and server.key; clients need no certificate.
         """
         self.binary = binary
         self.directory = directory.absolute()
@@ -76,8 +74,7 @@ class PrivateServer:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.socket = self._socket_path()
         self.port = _free_port(self._held)
-        self.tls_port = None if tls is None else _free_port(self._held)
-        self._configuration = self._own_options(fsync) | self._tls_options(tls) | dict(options)
+        self._configuration = self._own_options(fsync) | dict(options)
 
     def _socket_path(self) -> Path:
         path = self.directory / "server.sock"
@@ -99,17 +96,6 @@ class PrivateServer:
             **({} if self._password is None else {"requirepass": _quoted(self._password)}),
         }
 
-    def _tls_options(self, tls: Path | None) -> dict[str, str]:
-        if tls is None:
-            return {}
-        return {
-            "tls-port": str(self.tls_port),
-            "tls-ca-cert-file": _quoted(tls.absolute() / "ca.crt"),
-            "tls-cert-file": _quoted(tls.absolute() / "server.crt"),
-            "tls-key-file": _quoted(tls.absolute() / "server.key"),
-            "tls-auth-clients": "no",
-        }
-
     @property
     def url(self) -> str:
         return f"unix://{self._credentials}{quote(str(self.socket))}"
@@ -117,11 +103,6 @@ class PrivateServer:
     @property
     def tcp_url(self) -> str:
         return f"redis://{self._credentials}127.0.0.1:{self.port}"
-
-    @property
-    def tls_url(self) -> str:
-        assert self.tls_port is not None, "a server made without `tls` has no such address"
-        return f"rediss://{self._credentials}localhost:{self.tls_port}"
 
     @property
     def _credentials(self) -> str:
