@@ -133,6 +133,26 @@ class TestLostReplies:
         assert (refused.conflicts, refused.duplicates) == ((A,), (duplicate(keyed("k"), 1),))
         assert versions(log) == [(A, 1)]
 
+    def test_a_subscription_reads_later_what_it_cannot_read_at_first(
+        self, proxy: Proxy, redis_server: PrivateServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        settings = redis_settings(f"redis://127.0.0.1:{proxy.port}")
+        with (
+            opened_log(settings) as log,
+            opened_log({**settings, "REDIS_URL": redis_server.url}) as other,
+            log.subscribe() as subscription,
+            waiting(next, subscription) as following,
+        ):
+            let_it_block(log)
+            proxy.cut_after_next_request()
+            proxy.refuse()
+            other.insert_events(events(A, 1))  # the subscription is told, and asks
+            told = monotonic()
+            while "waits for the store" not in caplog.text:
+                assert monotonic() - told < 5
+            proxy.accept()
+            assert following()[0].id == 1
+
     def test_replies_later_than_the_timeout_leave_one_event(self, proxy: Proxy) -> None:
         with opened_log(redis_settings(f"redis://127.0.0.1:{proxy.port}", timeout=0.5)) as log:
             log.insert_events(events(B, 1))  # the server knows the script then
