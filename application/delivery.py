@@ -145,9 +145,9 @@ class Delivery:
 
     async def reply(self, message: Message) -> Receipt:
         """Say the answer and ack, in one append; when it is refused, nothing was said. It can have no key."""
-        if message.idempotency_key is not None:
-            raise InvalidMessageError("idempotency_key", "is not needed in a reply: it is said once with its ack")
         [answer], size = stamped_few([message])
+        if answer.idempotency_key is not None:
+            raise InvalidMessageError("idempotency_key", "is not needed in a reply: it is said once with its ack")
         return await self._end(partial(Reply, message=answer, size=size), _ACKED)
 
     async def nak(self, error: str, *, delay: float | None = None) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from corpus_callosum import (
+    ConsumerLeftError,
     CorpusCallosum,
     DeliverySettings,
     DialogueClosedError,
@@ -15,6 +16,7 @@ from corpus_callosum import (
     InvalidMessageError,
     LeaseLostError,
     Message,
+    Receipt,
     Result,
     Tract,
 )
@@ -136,6 +138,22 @@ class TestSettling:
             (3, Result.DEAD_LETTERED, "its last lease was lost")
         ]
 
+    async def test_who_has_left_settles_nothing_and_says_nothing(
+        self, callosum: CorpusCallosum, dialogue: UUID
+    ) -> None:
+        await say(callosum, dialogue, "x")
+        async with callosum.subscribe(Tract.EXTERNAL, "tool") as subscription:
+            delivery = await following(subscription)
+        refused, receipt = await asyncio.gather(  # one round: what is refused must leave nothing to be stored
+            delivery.reply(Message(source=Tract.EXTERNAL, target=Tract.INTERNAL, sender="tool", payload="late")),
+            callosum.send(dialogue, source=Tract.EXTERNAL, target=Tract.INTERNAL, sender="other", payload="y"),
+            return_exceptions=True,
+        )
+        assert isinstance(refused, ConsumerLeftError)
+        assert isinstance(receipt, Receipt)
+        assert receipt.sequence == 2
+        assert await outcomes(callosum) == []
+
     async def test_a_message_beyond_its_deadline_is_not_delivered(
         self, callosum: CorpusCallosum, dialogue: UUID
     ) -> None:
@@ -178,6 +196,14 @@ class TestSettling:
             delivery = await following(subscription)
             with pytest.raises(InvalidCommandError):
                 await delivery.nak("later", delay=delay)
+            await delivery.ack()
+
+    async def test_a_reply_must_be_a_message(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
+        await say(callosum, dialogue, "x")
+        async with callosum.subscribe(Tract.EXTERNAL, "tool") as subscription:
+            delivery = await following(subscription)
+            with pytest.raises(InvalidMessageError, match="must be Message, not str"):
+                await delivery.reply("y")  # type: ignore[arg-type]  # what is tried
             await delivery.ack()
 
     async def test_a_reply_with_a_key_is_refused(self, callosum: CorpusCallosum, dialogue: UUID) -> None:

@@ -1,6 +1,9 @@
 """Messages reach consumers: as many as they ask for, in order, each to one of them."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -106,6 +109,17 @@ class TestASubscription:
             assert [(await following(tool)).message.payload for _ in range(4)] == ["c", "a", "d", "f"]
             assert (await following(tester)).message.payload == "b"
             assert (await following(planner)).message.payload == "e"
+
+    async def test_whose_generation_the_store_forgot_is_refused(self, tmp_path: Path) -> None:
+        async with CorpusCallosum.open(f"sqlite:///{tmp_path}/callosum.db") as callosum:
+            async with callosum.subscribe(Tract.EXTERNAL, "tool"):
+                pass
+            with closing(sqlite3.connect(tmp_path / "callosum.db")) as store, store:
+                store.execute("DELETE FROM inbox_generations")
+            async with asyncio.timeout(5):
+                with pytest.raises(InvalidCommandError, match="joined as this generation before"):
+                    async with callosum.subscribe(Tract.EXTERNAL, "tool"):
+                        pass
 
     async def test_is_ended_by_a_newer_one_of_its_name(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
         await say(callosum, dialogue, "x")
