@@ -158,6 +158,13 @@ MUTATIONS: Final = (
         (f"{SERVICE}::TestSending::test_a_large_batch_is_not_overtaken_in_its_dialogue",),
     ),
     Mutation(
+        "let-a-few-messages-overtake",
+        "application/callosum.py",
+        "        if len(messages) <= FEW and dialogue not in self._turns:",
+        "        if len(messages) <= FEW:",
+        (f"{SERVICE}::TestSending::test_a_large_batch_is_not_overtaken_in_its_dialogue",),
+    ),
+    Mutation(
         "let-a-message-reply-to-itself",
         DIALOGUE,
         "            if not 1 <= in_reply_to < sequence:",
@@ -552,6 +559,13 @@ MUTATIONS: Final = (
         (f"{OPERATIONS}::TestARunningService::test_while_the_server_is_away_commands_fail_and_a_follower_waits",),
     ),
     Mutation(
+        "end-a-subscription-with-a-read-that-fails",
+        "infrastructure/subscription.py",
+        "            except OperationalError as error:\n",
+        "            except ZeroDivisionError as error:\n",
+        (f"{REPLIES}::test_a_subscription_reads_later_what_it_cannot_read_at_first",),
+    ),
+    Mutation(
         "append-to-whatever-log-is-there",
         APPEND,
         "if tonumber(seen) ~= position or seen_chain ~= chain then",
@@ -641,6 +655,13 @@ MUTATIONS: Final = (
             f"{IN_FILE}::test_a_delivery_is_settled_once",
             "tests/test_settling.py::TestSettling::test_what_is_not_settled_in_time_goes_to_another",
         ),
+    ),
+    Mutation(
+        "say-what-who-has-left-answers",
+        COMMANDS,
+        "        settling.consumer.check()  # or",
+        "        # or",
+        ("tests/test_settling.py::TestSettling::test_who_has_left_settles_nothing_and_says_nothing",),
     ),
     Mutation(
         "hand-out-whole-runs",
