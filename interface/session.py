@@ -11,6 +11,7 @@
 
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from io import TextIOWrapper
@@ -108,6 +109,7 @@ def leave_with(work: Coroutine[Any, Any, int]) -> NoReturn:
         status = asyncio.run(work)
         sys.stdout.flush()
     except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes when it ends
         raise typer.Exit(141) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

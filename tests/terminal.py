@@ -37,7 +37,7 @@ class Ended:
 def environment(**settings: str) -> dict[str, str]:
     """This process's environment without what would change the output, and the checkout importable."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("CALLOSUM_")}
-    for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+    for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "PYTHONUNBUFFERED"):
         ours.pop(name, None)
     return {**ours, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **settings}
 
