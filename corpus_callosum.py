@@ -3,6 +3,7 @@
 from eventsourcing.persistence import PersistenceError
 
 from application.callosum import CorpusCallosum
+from application.dead_letters import DeadLetter, DeadLetters
 from application.delivery import Delivery, DeliverySettings
 from application.errors import (
     CallosumClosedError,
@@ -12,8 +13,10 @@ from application.errors import (
     UnknownTopicError,
     UnreadableEventError,
 )
+from application.explanation import Explanation, Happening, State, Step
 from application.importing import ImportReport
 from application.inbox import ReplacedError
+from application.overview import InFlightCount, PendingCount, TractInbox
 from application.reading import RecordedMessage
 from application.recorder import LogLostError, OutcomeUnknownError
 from application.round import Receipt
@@ -27,6 +30,7 @@ from domain.errors import (
     BatchTooLargeError,
     CallosumError,
     ConsumerLeftError,
+    DeadLetterGoneError,
     DialogueClosedError,
     DialogueExistsError,
     DialogueNotFoundError,
@@ -37,6 +41,8 @@ from domain.errors import (
     InvalidMessageError,
     InvalidPayloadError,
     LeaseLostError,
+    MessageNotFoundError,
+    ReplyTimeoutError,
     ReplyToUnknownMessageError,
 )
 from domain.message import Message
@@ -71,6 +77,9 @@ __all__ = [
     "Consumer",
     "ConsumerLeftError",
     "CorpusCallosum",
+    "DeadLetter",
+    "DeadLetterGoneError",
+    "DeadLetters",
     "Delivery",
     "DeliverySettings",
     "Dialogue",
@@ -83,12 +92,15 @@ __all__ = [
     "DialogueSummary",
     "Direction",
     "EmptyBatchError",
+    "Explanation",
     "FindingList",
     "FindingSummary",
     "Group",
     "Grouping",
+    "Happening",
     "IdempotencyConflictError",
     "ImportReport",
+    "InFlightCount",
     "InvalidCommandError",
     "InvalidMessageError",
     "InvalidPayloadError",
@@ -98,8 +110,10 @@ __all__ = [
     "LogError",
     "LogLostError",
     "Message",
+    "MessageNotFoundError",
     "Outcome",
     "OutcomeUnknownError",
+    "PendingCount",
     "PersistenceError",
     "Priority",
     "Problem",
@@ -112,13 +126,17 @@ __all__ = [
     "Recorded",
     "RecordedMessage",
     "ReplacedError",
+    "ReplyTimeoutError",
     "ReplyToUnknownMessageError",
     "Result",
     "Settings",
+    "State",
     "Status",
+    "Step",
     "StoreSettingsError",
     "Subscription",
     "Tract",
+    "TractInbox",
     "UnknownTopicError",
     "UnreadableEventError",
     "Verification",

@@ -13,13 +13,17 @@ from eventsourcing.persistence import InfrastructureFactoryError
 from eventsourcing.utils import TopicError
 
 from application.agents import Agent, Attachment
+from application.asking import Answers
 from application.commands import Close, Convey, Open
 from application.commit import Writer
+from application.dead_letters import DeadLetters
 from application.delivery import DeliverySettings
 from application.errors import CallosumClosedError, StoreSettingsError
+from application.explanation import Explanation, explain
 from application.importing import ImportReport, import_transcripts
-from application.inbox import Inbox
+from application.inbox import Inbox, NotEmptyError
 from application.log import DialogueLog
+from application.overview import TractInbox, inboxes
 from application.read_side import ReadSide
 from application.reading import Reader, RecordedMessage
 from application.round import Receipt
@@ -57,8 +61,14 @@ _T = TypeVar("_T")
 def _opened(environment: dict[str, str], settings: Settings) -> DialogueLog:
     log = DialogueLog(environment)
     log.delivers = settings.deliver
-    for tract in Tract:
-        _bound(log.recorder.inbox, tract, settings.capacity)
+    try:
+        for tract in Tract:
+            _bound(log.recorder.inbox, tract, settings.capacity)
+            if settings.ordered is not None:
+                log.recorder.inbox.order(tract, tract in settings.ordered)
+    except BaseException:  # whatever it is, nobody else will close it
+        log.close()
+        raise
     return log
 
 
@@ -117,7 +127,7 @@ class CorpusCallosum:
         environment["AGGREGATE_CACHE_MAXSIZE"] = str(settings.cached_dialogues)
         try:
             self._log = await asyncio.to_thread(_opened, environment, settings)
-        except (TopicError, InfrastructureFactoryError, ValueError) as error:
+        except (TopicError, InfrastructureFactoryError, NotEmptyError, ValueError) as error:
             raise StoreSettingsError(str(error)) from error
         try:
             self._read_side = await self._open_read_side(settings)
@@ -126,6 +136,8 @@ class CorpusCallosum:
             raise
         self._writer = Writer(self._log, clock=lambda: datetime.now(UTC))
         self._bells = Bells(self._log.recorder.inbox)
+        self._answers = Answers(self._log, self._reader)
+        self._dead_letters = DeadLetters(self._log, self._writer, self._reader)
         self._opened = True
         return self
 
@@ -214,15 +226,47 @@ class CorpusCallosum:
         Raises:
             EmptyBatchError, BatchTooLargeError: and all that `send` raises, for the first message at fault.
         """
+        return await self._say(dialogue, messages, asks=False)
+
+    async def _say(self, dialogue: UUID, messages: Sequence[Message], *, asks: bool) -> list[Receipt]:
         writer = self._open_writer
         check_id(dialogue)
         check_batch(messages)
         if len(messages) <= FEW and dialogue not in self._turns:  # nobody is half-way with this dialogue
-            answer = writer.submit(Convey(dialogue, *stamped_few(messages)))
+            answer = writer.submit(Convey(dialogue, *stamped_few(messages), asks=asks))
         else:
             async with self._turn(dialogue):
-                answer = writer.submit(Convey(dialogue, *await stamped(messages)))
+                answer = writer.submit(Convey(dialogue, *await stamped(messages), asks=asks))
         return await answer
+
+    async def ask(
+        self,
+        dialogue: UUID,
+        *,
+        source: Tract,
+        target: Tract,
+        sender: str,
+        payload: Payload = None,
+        timeout: float = 60.0,  # noqa: ASYNC109  # the word that callers look for
+        **fields: Unpack[MessageFields],
+    ) -> RecordedMessage:
+        """Say one message and wait for the first reply to it (`in_reply_to`), which is handed to nobody else.
+
+        With an `idempotency_key` the same may be asked again after a crash: it is said once, and an answer that
+        has come meanwhile is found.
+
+        Raises:
+            ReplyTimeoutError: no reply came within `timeout` seconds after it was said; it may still come.
+        And all that `send` raises.
+        """
+        message = Message(source=source, target=target, sender=sender, payload=payload, **fields)
+        if not timeout > 0:
+            raise InvalidCommandError("timeout", f"is {timeout}; it must be above 0 seconds")
+
+        async def say() -> Receipt:
+            return (await self._say(dialogue, [message], asks=True))[0]
+
+        return await self._answers.ask(dialogue, say, timeout)
 
     def subscribe(
         self,
@@ -284,6 +328,28 @@ class CorpusCallosum:
         async with self._turn(dialogue):
             answer = writer.submit(Close(dialogue, reason))
         return await answer
+
+    # Delivery, as an operator looks at it
+
+    async def inbox(self) -> list[TractInbox]:
+        """What is on its way, for each tract."""
+        return await self._open_reader.call(inboxes, self._log)
+
+    async def explain(self, dialogue: UUID, sequence: int) -> Explanation:
+        """One message's whole life: accepted, each attempt and its outcome, where it stands, what answered it.
+
+        Raises:
+            DialogueNotFoundError, MessageNotFoundError
+        """
+        check_id(dialogue)
+        return await self._open_reader.call(explain, self._log, dialogue, sequence)
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """Messages that were given up: to find, to redrive, to discard."""
+        if not self._opened:
+            raise CallosumClosedError
+        return self._dead_letters
 
     async def import_transcripts(
         self, *paths: str | Path, progress: Callable[[ImportReport], None] = lambda _: None

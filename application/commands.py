@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Generic, TypeVar
@@ -13,11 +13,18 @@ from application.recorder import Duplicate
 from application.round import Places, Receipt, Round
 from domain.consumer import Consumer, Outcome, consumer_id
 from domain.dialogue import Dialogue
-from domain.errors import DialogueExistsError, IdempotencyConflictError, InvalidCommandError
+from domain.errors import (
+    CallosumError,
+    DeadLetterGoneError,
+    DialogueExistsError,
+    IdempotencyConflictError,
+    InvalidCommandError,
+    LeaseLostError,
+)
 from domain.message import Message, content_digest
 from domain.tract import Tract
 
-__all__ = ["Close", "Command", "Convey", "Join", "Leave", "Open", "Reply", "Settle"]
+__all__ = ["Close", "Command", "Convey", "Discard", "Join", "Leave", "Open", "Redrive", "Reply", "Settle"]
 
 Answer_co = TypeVar("Answer_co", covariant=True)
 
@@ -53,8 +60,9 @@ class Command(ABC, Generic[Answer_co]):
         """How many messages it brings to each tract that need room there, as it was decided."""
         return {}
 
-    def settling(self) -> tuple[Settlement, Outcome] | None:
-        """The delivery that it ends."""
+    def lost(self, settlements: Container[Settlement]) -> CallosumError | None:
+        """The error to answer with when one of these, of what is held no more, is its own."""
+        del settlements
         return None
 
 
@@ -102,9 +110,10 @@ class Close(Command[int]):
 class Convey(Command[list[Receipt]]):
     """Say messages. The outcome: a receipt for each, in order."""
 
-    def __init__(self, dialogue: UUID, messages: Sequence[Message], size: int) -> None:
+    def __init__(self, dialogue: UUID, messages: Sequence[Message], size: int, *, asks: bool = False) -> None:
         self.aggregates = (dialogue,)
         self.size = size
+        self._asks = asks
         self._dialogue = dialogue
         self._messages = messages
         self._keyed = [message for message in messages if message.idempotency_key is not None]
@@ -117,7 +126,7 @@ class Convey(Command[list[Receipt]]):
         del now
         draft = round_.dialogue(self._dialogue)
         if not self._keyed:
-            self._first = draft.convey(self._messages, {})
+            self._first = draft.convey(self._messages, {}, asks=self._asks)
             return
         # In the writer's thread, because digests of a large batch would hold up the event loop.
         self._note_keys()
@@ -130,7 +139,7 @@ class Convey(Command[list[Receipt]]):
                     continue
                 keys[key] = (len(fresh), self._digests[key])
             fresh.append(message)
-        self._first = draft.convey(fresh, keys)
+        self._first = draft.convey(fresh, keys, asks=self._asks)
         self._fresh = fresh
 
     def _note_keys(self) -> None:
@@ -225,11 +234,49 @@ class Settle(Command[None]):
         del now
         round_.consumer(self.aggregates[0]).settle([self._outcome], [self._settlement])
 
-    def settling(self) -> tuple[Settlement, Outcome] | None:
-        return self._settlement, self._outcome
+    def lost(self, settlements: Container[Settlement]) -> LeaseLostError | None:
+        return _lease_lost(self._outcome) if self._settlement in settlements else None
 
     def outcome(self, places: Mapping[UUID, Places]) -> None:
         del places
+
+
+def _lease_lost(outcome: Outcome) -> LeaseLostError:
+    return LeaseLostError(outcome.dialogue, outcome.sequence, outcome.attempt)
+
+
+class _OfDeadLetters(Command[None]):
+    """About dead letters of one dialogue, their settlements by their sequences."""
+
+    def __init__(self, dialogue: UUID, letters: Mapping[int, Settlement], reason: str) -> None:
+        self.aggregates = (dialogue,)
+        self._letters = letters
+        self._reason = reason
+
+    def lost(self, settlements: Container[Settlement]) -> DeadLetterGoneError | None:
+        if all(settlement not in settlements for settlement in self._letters.values()):
+            return None
+        return DeadLetterGoneError(self.aggregates[0], list(self._letters))
+
+    def outcome(self, places: Mapping[UUID, Places]) -> None:
+        del places
+
+
+class Redrive(_OfDeadLetters):
+    """Have dead letters delivered again."""
+
+    def decide(self, round_: Round, now: datetime) -> None:
+        round_.dialogue(self.aggregates[0]).redrive(self._letters, self._reason, now)
+
+    def arriving(self) -> Mapping[str, int]:
+        return Counter(settlement.tract for settlement in self._letters.values())
+
+
+class Discard(_OfDeadLetters):
+    """Give dead letters up for good."""
+
+    def decide(self, round_: Round, now: datetime) -> None:
+        round_.dialogue(self.aggregates[0]).discard(self._letters, self._reason, now)
 
 
 class Reply(Command[Receipt]):
@@ -253,8 +300,8 @@ class Reply(Command[Receipt]):
         self._sequence = round_.dialogue(dialogue).reply(self._message)
         settling.settle([self._outcome], [self._settlement])
 
-    def settling(self) -> tuple[Settlement, Outcome] | None:
-        return self._settlement, self._outcome
+    def lost(self, settlements: Container[Settlement]) -> LeaseLostError | None:
+        return _lease_lost(self._outcome) if self._settlement in settlements else None
 
     def outcome(self, places: Mapping[UUID, Places]) -> Receipt:
         dialogue = self.aggregates[0]

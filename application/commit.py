@@ -27,8 +27,8 @@ from application.errors import CallosumClosedError
 from application.inbox import Level, Settlement
 from application.log import DialogueLog
 from application.recorder import AppendRefusedError, Duplicate, LogLostError
-from application.round import RepeatedKeyError, Round
-from domain.errors import BackpressureError, CallosumError, LeaseLostError
+from application.round import RepeatedError, Round
+from domain.errors import BackpressureError, CallosumError
 from domain.tract import Tract
 
 __all__ = ["Writer", "commit"]
@@ -101,7 +101,7 @@ def _decide(log: DialogueLog, left: dict[int, Command[Any]], round_: Round, now:
             continue
         try:
             command.decide(round_, now)
-        except RepeatedKeyError:
+        except RepeatedError:
             refused.deferred.add(number)
             behind.update(command.aggregates)  # what comes later in the dialogue must not overtake it
         except (CallosumError, PersistenceError) as error:
@@ -177,13 +177,9 @@ def _learn_conflicts(
 
 def _without_lease(lost: Sequence[Settlement], left: dict[int, Command[Any]]) -> dict[int, Outcome]:
     """The commands that settle what is held no more."""
-    errors: dict[int, Outcome] = {}
-    for number, command in left.items():
-        settling = command.settling()
-        if settling is not None and settling[0] in lost:
-            outcome = settling[1]
-            errors[number] = LeaseLostError(outcome.dialogue, outcome.sequence, outcome.attempt)
-    return errors
+    told = set(lost)
+    errors = {number: command.lost(told) for number, command in left.items()}
+    return {number: error for number, error in errors.items() if error is not None}
 
 
 def _without_room(full: Mapping[str, Level], left: dict[int, Command[Any]]) -> dict[int, Outcome]:

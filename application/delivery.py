@@ -76,7 +76,15 @@ class Held:
         """The end of the delivery for the inbox and for the log; `handled_in` in seconds."""
         waited = datetime.now(UTC).timestamp() - self.message.at / 1000 - handled_in
         return (
-            Settlement(self.tract, self.lease, self.handed.slot, self.handed.attempt, end.then, end.delay or 0),
+            Settlement(
+                self.tract,
+                self.lease,
+                self.handed.slot,
+                self.handed.attempt,
+                end.then,
+                end.delay or 0,
+                self.message.dialogue.hex,
+            ),
             Outcome(
                 self.message.dialogue,
                 self.message.sequence,

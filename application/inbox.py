@@ -5,24 +5,41 @@ the events that tell of it. Handing out is a step of its own and writes no event
 settled when the lease ends is handed out again.
 
 A *slot* is a message's place: the position of its event times 1000, and its index within the event.
+
+A dead letter is held under a lease that never ends (`DEAD_LETTERS`) until it is settled once more: handed out
+again, from the first attempt on, or done with.
+
+In a tract that is *ordered* the messages of a dialogue are a line: only its head can be handed out, and the next
+one when the head is done with. A dead letter stays the head.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 __all__ = [
+    "DEAD_LETTERS",
     "Arrival",
+    "Buried",
     "Handed",
+    "Holding",
+    "InFlight",
     "Inbox",
+    "InboxState",
     "Level",
+    "NotEmptyError",
+    "Pending",
     "ReplacedError",
     "Settlement",
     "Taken",
     "Then",
     "slot_of",
 ]
+
+DEAD_LETTERS: Final = "dead"
+"""The lease of the dead letters."""
 
 
 def slot_of(position: int, index: int) -> int:
@@ -50,7 +67,10 @@ class Arrival:
 
 
 class Then(StrEnum):
-    """What becomes of a message whose delivery ends. BACK: it was never seen, and the attempt does not count."""
+    """What becomes of a message whose delivery ends. BACK: it was never seen, and the attempt does not count.
+
+    Of a dead letter, DONE discards it and AGAIN makes it new: its attempts count from 1, and it needs room.
+    """
 
     DONE = "done"
     AGAIN = "again"
@@ -60,11 +80,12 @@ class Then(StrEnum):
 
 @dataclass(frozen=True)
 class Settlement:
-    """The end of one delivery.
+    """The end of one delivery, or of a dead letter.
 
     Attributes:
         attempt: the one that was handed out; another one is not this delivery's.
         delay: milliseconds before it is handed out again; only with `Then.AGAIN`.
+        line: the id of its dialogue, 32 hex digits; in an ordered tract the next of it follows.
     """
 
     tract: str
@@ -73,6 +94,7 @@ class Settlement:
     attempt: int
     then: Then
     delay: int = 0
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,6 +144,69 @@ class Level:
         return not self.capacity or self.backlog + count <= self.capacity
 
 
+@dataclass(frozen=True)
+class Buried:
+    """A dead letter.
+
+    Attributes:
+        near: the position of the first event of the append that made it one.
+    """
+
+    slot: int
+    attempt: int
+    near: int
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Messages that can be handed out now, of one priority and for one recipient.
+
+    Attributes:
+        recipient: None: any of the tract.
+        oldest: the slot of the first.
+    """
+
+    priority: int
+    recipient: str | None
+    count: int
+    oldest: int
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """Messages that one consumer holds, or of nobody (None), that wait for a delay to end.
+
+    Attributes:
+        oldest: the slot of the first.
+        attempt: the highest of any of them.
+    """
+
+    consumer: str | None
+    count: int
+    oldest: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class InboxState:
+    """One tract's inbox at one moment. In an ordered tract, what is left of the backlog stands in line."""
+
+    level: "Level"
+    ordered: bool
+    pending: Sequence[Pending]
+    in_flight: Sequence[InFlight]
+    dead: int
+
+
+@dataclass(frozen=True)
+class Holding:
+    """Who holds a message; without a consumer, it waits for a delay to end. `until`: milliseconds from now."""
+
+    consumer: str | None
+    attempt: int
+    until: int
+
+
 class ReplacedError(Exception):
     """A newer consumer of the same name has joined; what this one held goes to others."""
 
@@ -129,6 +214,15 @@ class ReplacedError(Exception):
         super().__init__(f"Another consumer {consumer!r} has joined the {tract} tract.")
         self.tract = tract
         self.consumer = consumer
+
+
+class NotEmptyError(Exception):
+    """Whether a tract is ordered can be changed only while it holds no message and no dead letter."""
+
+    def __init__(self, tract: str) -> None:
+        super().__init__(
+            f"the {tract} tract holds messages or dead letters; whether it is ordered can change only without any"
+        )
 
 
 class Inbox(ABC):
@@ -140,6 +234,10 @@ class Inbox(ABC):
     @abstractmethod
     def configure(self, tract: str, capacity: int) -> None:
         """Set the most messages that may be on their way to a tract; 0: any number."""
+
+    @abstractmethod
+    def order(self, tract: str, ordered: bool) -> None:
+        """Set whether a tract is ordered; saying again what it is changes nothing. Raises NotEmptyError."""
 
     @abstractmethod
     def level(self, tract: str) -> Level: ...
@@ -161,6 +259,18 @@ class Inbox(ABC):
     @abstractmethod
     def extend(self, tract: str, lease: str, ack_wait: int) -> bool:
         """Let the lease end `ack_wait` milliseconds from now; False when it has ended."""
+
+    @abstractmethod
+    def dead(self, tract: str, *, after: int, limit: int) -> Sequence[Buried]:
+        """Dead letters at slots beyond `after`, at most `limit`, by slot."""
+
+    @abstractmethod
+    def state(self, tract: str) -> InboxState:
+        """What there is now: pending by priority, highest first; in flight by consumer."""
+
+    @abstractmethod
+    def holding(self, tract: str, slot: int) -> Holding | None:
+        """Who holds a message; None: nobody, it can be taken, stands in line, or is settled."""
 
     @abstractmethod
     def listen(self, ring: Callable[[str], None]) -> None:

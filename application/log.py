@@ -48,6 +48,7 @@ class DialogueLog(Application[UUID]):
         repository = Repository(self.events, cache_maxsize=size, fastforward=False, deepcopy_from_cache=False)
         assert repository.cache is not None, "made with a size"
         self._cache = repository.cache
+        self._names: dict[UUID, str] = {}
         return repository
 
     def dialogue(self, dialogue: UUID) -> Dialogue:
@@ -64,6 +65,15 @@ class DialogueLog(Application[UUID]):
             raise ConsumerNotFoundError(consumer) from None
         working._pending_events = []  # noqa: SLF001  # the copy must not share the list
         return working
+
+    def consumer_name(self, consumer: UUID) -> str:
+        """As it joined; of events by thousands, only the first is read."""
+        name = self._names.get(consumer)
+        if name is None:
+            joined = self.recorded(self.recorder.select_stream(consumer, limit=1)[0]).event
+            assert isinstance(joined, Consumer.Joined), "its first event"
+            name = self._names[consumer] = joined.name
+        return name
 
     def exists(self, dialogue: UUID) -> bool:
         return bool(self.recorder.select_stream(dialogue, limit=1))

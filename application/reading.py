@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -20,7 +20,7 @@ from domain.errors import DialogueNotFoundError, InvalidCommandError
 from domain.message import Message
 from projections.fold import Recorded
 
-__all__ = ["Reader", "RecordedMessage", "Tail"]
+__all__ = ["Reader", "RecordedMessage", "Tail", "messages_at", "messages_of"]
 
 _PAGE = 256
 _MOST = 2**63 - 1
@@ -218,6 +218,19 @@ def messages_of(recorded: Recorded) -> list[RecordedMessage]:
         )
         for sequence, message in enumerate(event.messages, event.first_sequence)
     ]
+
+
+def messages_at(log: DialogueLog, slots: Iterable[int]) -> dict[int, RecordedMessage]:
+    """The messages at these places of the inbox, by place."""
+    of: dict[int, list[int]] = {}
+    for slot in slots:
+        of.setdefault(slot // 1000, []).append(slot)
+    found: dict[int, RecordedMessage] = {}
+    for position, some in of.items():
+        [recorded] = log.read(after=position - 1, limit=1, stop=position)
+        said = messages_of(recorded)
+        found |= {slot: said[slot % 1000] for slot in some}
+    return found
 
 
 def _milliseconds(time: datetime, end: str) -> int:

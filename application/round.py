@@ -5,7 +5,7 @@ A round decides many commands before it appends. What one aggregate has been ask
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby, repeat
 from operator import attrgetter
@@ -21,7 +21,7 @@ from domain.consumer import Consumer, Outcome
 from domain.dialogue import Dialogue, Kind
 from domain.message import Message
 
-__all__ = ["ConsumerDraft", "Draft", "Places", "Receipt", "RepeatedKeyError", "Round"]
+__all__ = ["ConsumerDraft", "Draft", "Places", "Receipt", "RepeatedError", "Round"]
 
 _ADDRESS = attrgetter("target", "priority", "recipient")
 
@@ -34,8 +34,8 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     position: int
 
 
-class RepeatedKeyError(Exception):
-    """Another command of the round brings the same key: decide this one again when that one is stored."""
+class RepeatedError(Exception):
+    """Another command of the round brings the same key, or settles the same: decide this one after that."""
 
 
 class Draft:
@@ -50,6 +50,9 @@ class Draft:
         self._waiting: list[Message] = []
         self._keys: dict[str, tuple[int, bytes]] = {}
         self._exempt: set[int] = set()
+        self._asked: list[int] = []
+        self._answers: set[int] = set()
+        self.settlements: list[Settlement] = []
 
     @property
     def dialogue(self) -> Dialogue:
@@ -60,17 +63,36 @@ class Draft:
     def open(self, dialogue: Dialogue) -> None:
         self._dialogue = dialogue
 
-    def convey(self, messages: Sequence[Message], keys: dict[str, tuple[int, bytes]]) -> int:
-        """Take messages; the first one's sequence. `keys`: key -> (index in messages, content digest)."""
+    def convey(
+        self, messages: Sequence[Message], keys: dict[str, tuple[int, bytes]], *, asks: bool = False
+    ) -> int:
+        """Take messages; the first one's sequence.
+
+        Args:
+            messages: to be said.
+            keys: key -> (index in messages, content digest).
+            asks: their answers are awaited.
+        """
         if not messages:
             return 0
         if not self._keys.keys().isdisjoint(keys):
-            raise RepeatedKeyError
+            raise RepeatedError
         self.dialogue.check(messages, waiting=len(self._waiting))
         first = self.dialogue.message_count + len(self._waiting) + 1
+        self._note_answers(messages, first)
+        if asks:
+            self._asked += range(first, first + len(messages))
         self._waiting.extend(messages)
         self._keys.update({key: (first + index, digest) for key, (index, digest) in keys.items()})
         return first
+
+    def _note_answers(self, messages: Sequence[Message], first: int) -> None:
+        """The first reply to a question goes to who asked, not to the inbox."""
+        questions = self.dialogue.open_questions.union(self._asked)
+        for sequence, message in enumerate(messages if questions else (), first):
+            if message.in_reply_to in questions:
+                questions = questions.difference([message.in_reply_to])
+                self._answers.add(sequence)
 
     def reply(self, message: Message) -> int:
         """Take a message that is let in whatever the capacity is; its sequence."""
@@ -84,8 +106,25 @@ class Draft:
 
     def flush(self, now: datetime) -> None:
         if self._waiting:
-            self.dialogue.accept(self._waiting, now=now)
+            self.dialogue.accept(self._waiting, asked=self._asked, now=now)
             self._waiting = []
+
+    def redrive(self, letters: Mapping[int, Settlement], reason: str, now: datetime) -> None:
+        """Dead letters by their sequences."""
+        self._settle(letters.values())
+        self.flush(now)
+        self.dialogue.redrive(list(letters), reason, now=now)
+
+    def discard(self, letters: Mapping[int, Settlement], reason: str, now: datetime) -> None:
+        """Likewise."""
+        self._settle(letters.values())
+        self.flush(now)
+        self.dialogue.discard(list(letters), reason, now=now)
+
+    def _settle(self, settlements: Collection[Settlement]) -> None:
+        if any(settlement in self.settlements for settlement in settlements):
+            raise RepeatedError
+        self.settlements += settlements
 
     def stored(self) -> Dialogue | None:
         """The working copy when it has events to store."""
@@ -115,22 +154,25 @@ class Draft:
             arrival
             for number, event in enumerate(self.dialogue.pending_events, first_event)
             if isinstance(event, Dialogue.Conveyed)
-            for arrival in _arrivals(number, event, self._exempt)
+            for arrival in self._arrivals(number, event)
         ]
 
-
-def _arrivals(number: int, event: Dialogue.Conveyed, exempt: set[int]) -> Iterator[Arrival]:
-    """Runs of neighbours that go to the same place; as a rule all of an event are one."""
-    first, messages = event.first_sequence, event.messages
-    if not exempt and len(addresses := set(map(_ADDRESS, messages))) == 1:
-        yield Arrival(number, 0, len(messages), *addresses.pop())
-        return
-    places = ((*_ADDRESS(message), first + index in exempt) for index, message in enumerate(messages))
-    index = 0
-    for (target, priority, recipient, free), run in groupby(places):
-        count = sum(1 for _ in run)
-        yield Arrival(number, index, count, target, priority, recipient, free)
-        index += count
+    def _arrivals(self, number: int, event: Dialogue.Conveyed) -> Iterator[Arrival]:
+        """Runs of neighbours that go to the same place; as a rule all of an event are one."""
+        messages = event.messages
+        if not (self._exempt or self._answers) and len(addresses := set(map(_ADDRESS, messages))) == 1:
+            yield Arrival(number, 0, len(messages), *addresses.pop())
+            return
+        places = (
+            (*_ADDRESS(message), sequence in self._exempt, sequence in self._answers)
+            for sequence, message in enumerate(messages, event.first_sequence)
+        )
+        index = 0
+        for (target, priority, recipient, exempt, answers), run in groupby(places):
+            count = sum(1 for _ in run)
+            if not answers:
+                yield Arrival(number, index, count, target, priority, recipient, exempt)
+            index += count
 
 
 class ConsumerDraft:
@@ -199,15 +241,16 @@ class Round:
         keyed: list[KeyedMessage] = []
         arrivals: list[Arrival] = []
         changed: list[Dialogue | Consumer] = []
+        settlements: list[Settlement] = []
         first_event = 0
         for draft in self._dialogues.values():
             draft.flush(now)
             if (dialogue := draft.stored()) is not None:
+                settlements += draft.settlements
                 keyed += draft.keyed(first_event)
                 arrivals += draft.arrivals(first_event) if self._log.delivers else ()
                 changed.append(dialogue)
                 first_event += len(dialogue.pending_events)
-        settlements: list[Settlement] = []
         for settling in self._consumers.values():
             settling.flush(now)
             if (consumer := settling.stored()) is not None:

@@ -2,13 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import unquote
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from application.errors import InvalidURLError, StoreSettingsError
+from domain.tract import Tract
 
 __all__ = ["IN_MEMORY", "USUAL_CAPACITY", "Settings", "log_file", "sqlite_path", "store_environment", "views_path"]
 
@@ -31,6 +32,9 @@ class Settings(BaseSettings):
         deliver: whether what is sent here goes to consumers, too; without, it is recorded only.
         capacity: the most messages on their way to a tract, beyond which sending is refused; 0: any number. It is
             kept in the log, for all processes; None: what it is there, at first 10,000.
+        ordered: the tracts whose consumers get a dialogue's messages one after the other, whatever their priority;
+            from the environment, their names with commas between, or none. Kept in the log for all processes;
+            None: what it is there. It can change only while a tract holds no message.
         cached_dialogues: how many the command side keeps in memory.
         emergence_window, emergence_minimum, emergence_threshold: what makes a message emergent: of the last
             `window` messages more than `minimum` go each way, and their ratio is above `threshold`. With other
@@ -44,10 +48,18 @@ class Settings(BaseSettings):
     project: bool = True
     deliver: bool = True
     capacity: int | None = Field(default=None, ge=0)
+    ordered: Annotated[frozenset[Tract] | None, NoDecode] = None
     cached_dialogues: int = Field(default=10_000, ge=1)
     emergence_window: int = Field(default=100, ge=1)
     emergence_minimum: int = Field(default=10, ge=0)
     emergence_threshold: float = Field(default=0.7, ge=0, lt=1)
+
+    @field_validator("ordered", mode="before")
+    @classmethod
+    def _by_name(cls, told: object) -> object:
+        if not isinstance(told, str):
+            return told
+        return [] if told == "none" else [name.strip() for name in told.split(",")]
 
 
 def store_environment(url: str) -> dict[str, str]:

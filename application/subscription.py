@@ -20,9 +20,9 @@ from application.commands import Command, Join, Leave, Settle
 from application.commit import Writer
 from application.delivery import Delivery, DeliverySettings, End, Held
 from application.errors import CallosumClosedError
-from application.inbox import Handed, Inbox, Settlement, Then
+from application.inbox import Inbox, Settlement, Then
 from application.log import DialogueLog
-from application.reading import Reader, RecordedMessage, messages_of
+from application.reading import Reader, messages_at
 from domain.consumer import Outcome, Result
 from domain.errors import CallosumError, InvalidCommandError, LeaseLostError
 from domain.tract import Tract
@@ -246,7 +246,7 @@ class Subscription:
             ack_wait=self._ack_wait,
         )
         if taken.handed:
-            messages = await self._reader.call(_messages, self._log, taken.handed)
+            messages = await self._reader.call(messages_at, self._log, [handed.slot for handed in taken.handed])
             held = [Held(self.tract, self._lease, handed, messages[handed.slot]) for handed in taken.handed]
             self._lease = uuid4().hex
             await self._hand_over(held)
@@ -275,16 +275,3 @@ class Subscription:
         if deadline is not None and deadline <= datetime.now(UTC):
             return End(Then.DONE, Result.EXPIRED, "its deadline has passed")
         return None
-
-
-def _messages(log: DialogueLog, handed: Sequence[Handed]) -> dict[int, RecordedMessage]:
-    """The messages at these slots, by slot."""
-    slots: dict[int, list[Handed]] = {}
-    for one in handed:
-        slots.setdefault(one.position, []).append(one)
-    found: dict[int, RecordedMessage] = {}
-    for position, ones in slots.items():
-        [recorded] = log.read(after=position - 1, limit=1, stop=position)
-        said = messages_of(recorded)
-        found |= {one.slot: said[one.index] for one in ones}
-    return found

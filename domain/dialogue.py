@@ -1,7 +1,8 @@
 """A conversation across the bridge: the unit of consistency.
 
 It protects three rules: messages have dense sequences from 1, a reply names an earlier message, and nothing is
-said in a dialogue that is closed or that is imported history.
+said in a dialogue that is closed or that is imported history. It knows which questions are open: the first reply
+to one is for who asked.
 
 ::
 
@@ -15,6 +16,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+import msgspec
 from eventsourcing.domain import BaseAggregate, CanInitAggregate, event
 
 from domain.errors import DialogueClosedError, DialogueRecordedError, ReplyToUnknownMessageError
@@ -51,16 +53,34 @@ class Dialogue(BaseAggregate[UUID]):
         attributes: dict[str, Payload]
 
     class Conveyed(Event, frozen=True):
-        """1 to 1000 messages were accepted; the first has `first_sequence`, the others follow densely."""
+        """1 to 1000 messages were accepted; the first has `first_sequence`, the others follow densely.
+
+        Who asked waits for the answers to the sequences that are `asked`; they are delivered to nobody else.
+        """
 
         TOPIC = "dialogue.conveyed.v1"
         first_sequence: int
         messages: list[Message]
+        asked: list[int] = msgspec.field(default_factory=list)
 
     class Closed(Event, frozen=True):
         """Nothing more will be said."""
 
         TOPIC = "dialogue.closed.v1"
+        reason: str
+
+    class Redriven(Event, frozen=True):
+        """Dead letters are to be delivered again, as if for the first time. Their sequences, ascending."""
+
+        TOPIC = "dialogue.redriven.v1"
+        sequences: list[int]
+        reason: str
+
+    class Discarded(Event, frozen=True):
+        """Dead letters will never be delivered. Their sequences, ascending."""
+
+        TOPIC = "dialogue.discarded.v1"
+        sequences: list[int]
         reason: str
 
     @event(Opened)
@@ -69,6 +89,7 @@ class Dialogue(BaseAggregate[UUID]):
         self.kind = kind
         self.message_count = 0
         self.closed = False
+        self.open_questions: frozenset[int] = frozenset()
 
     @classmethod
     def open(cls, dialogue: UUID, subject: str, attributes: dict[str, Payload], *, now: datetime) -> "Dialogue":
@@ -113,19 +134,33 @@ class Dialogue(BaseAggregate[UUID]):
         self.check(messages)
         self.accept(messages, now=now)
 
-    def accept(self, messages: Sequence[Message], *, now: datetime) -> None:
-        """Messages that `check` has let pass, as one event for every 1000 of them."""
+    def accept(self, messages: Sequence[Message], *, asked: Sequence[int] = (), now: datetime) -> None:
+        """Messages that `check` has let pass, as one event for every 1000 of them.
+
+        `asked` has the sequences of those whose answers are awaited.
+        """
         for start in range(0, len(messages), MOST_MESSAGES_PER_EVENT):
+            some = list(messages[start : start + MOST_MESSAGES_PER_EVENT])
+            first = self.message_count + 1
             self.trigger_event(
                 self.Conveyed,
-                first_sequence=self.message_count + 1,
-                messages=list(messages[start : start + MOST_MESSAGES_PER_EVENT]),
+                first_sequence=first,
+                messages=some,
+                asked=[sequence for sequence in asked if first <= sequence < first + len(some)],
                 timestamp=now,
             )
 
     def close(self, reason: str, *, now: datetime) -> None:
         self._check_open()
         self.trigger_event(self.Closed, reason=reason, timestamp=now)
+
+    def redrive(self, sequences: Sequence[int], reason: str, *, now: datetime) -> None:
+        """Deliver dead letters again; in a closed dialogue, too. That they are dead letters the inbox knows."""
+        self.trigger_event(self.Redriven, sequences=sorted(sequences), reason=reason, timestamp=now)
+
+    def discard(self, sequences: Sequence[int], reason: str, *, now: datetime) -> None:
+        """Give dead letters up for good; likewise."""
+        self.trigger_event(self.Discarded, sequences=sorted(sequences), reason=reason, timestamp=now)
 
     def _check_open(self) -> None:
         if self.kind is Kind.RECORDED:
@@ -141,9 +176,20 @@ class Dialogue(BaseAggregate[UUID]):
                 raise ReplyToUnknownMessageError(self.id, in_reply_to, sequence)
 
     @event(Conveyed)
-    def _apply_conveyed(self, messages: list[Message]) -> None:
+    def _apply_conveyed(self, messages: list[Message], asked: list[int]) -> None:
         self.message_count += len(messages)
+        if asked or self.open_questions:
+            answered = {message.in_reply_to for message in messages}
+            self.open_questions = self.open_questions.union(asked).difference(answered)
 
     @event(Closed)
     def _apply_closed(self) -> None:
         self.closed = True
+
+    @event(Redriven)
+    def _apply_redriven(self) -> None:
+        """What is on its way is for the inbox."""
+
+    @event(Discarded)
+    def _apply_discarded(self) -> None:
+        """Likewise."""

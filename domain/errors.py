@@ -9,6 +9,7 @@
     │   ├── EmptyBatchError             a command without messages
     │   └── BatchTooLargeError          more than 1000 messages or 8 MiB
     ├── DialogueNotFoundError
+    ├── MessageNotFoundError            the dialogue has no message of that sequence
     ├── DialogueExistsError
     ├── DialogueClosedError
     ├── DialogueRecordedError           imported history takes no more messages
@@ -16,12 +17,15 @@
     ├── ConsumerNotFoundError           its joining is not in the log
     ├── ConsumerLeftError               it has left, and settles nothing any more
     ├── LeaseLostError                  the message was handed to another consumer meanwhile
+    ├── DeadLetterGoneError             it is a dead letter no more: redriven or discarded by another
+    ├── ReplyTimeoutError               no answer came in time
     ├── BackpressureError               the target tract has no room; try again later
     └── IdempotencyConflictError        the key was used for another message
 
 Every error carries its values as attributes; nothing was recorded when one is raised.
 """
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from domain.tract import Tract
@@ -32,6 +36,7 @@ __all__ = [
     "CallosumError",
     "ConsumerLeftError",
     "ConsumerNotFoundError",
+    "DeadLetterGoneError",
     "DialogueClosedError",
     "DialogueExistsError",
     "DialogueNotFoundError",
@@ -42,6 +47,8 @@ __all__ = [
     "InvalidMessageError",
     "InvalidPayloadError",
     "LeaseLostError",
+    "MessageNotFoundError",
+    "ReplyTimeoutError",
     "ReplyToUnknownMessageError",
 ]
 
@@ -109,6 +116,13 @@ class DialogueNotFoundError(_DialogueError):
     SAYS = "does not exist"
 
 
+class MessageNotFoundError(CallosumError):
+    def __init__(self, dialogue: UUID, sequence: int) -> None:
+        super().__init__(f"Dialogue {dialogue} has no message {sequence}.")
+        self.dialogue = dialogue
+        self.sequence = sequence
+
+
 class DialogueExistsError(_DialogueError):
     SAYS = "exists already"
 
@@ -169,6 +183,30 @@ class LeaseLostError(CallosumError):
         self.dialogue = dialogue
         self.sequence = sequence
         self.attempt = attempt
+
+
+class DeadLetterGoneError(CallosumError):
+    """Nothing was changed: one of these is a dead letter no more."""
+
+    def __init__(self, dialogue: UUID, sequences: Sequence[int]) -> None:
+        told = ", ".join(map(str, sequences))
+        super().__init__(f"Of the messages {told} of dialogue {dialogue} one is a dead letter no more.")
+        self.dialogue = dialogue
+        self.sequences = tuple(sequences)
+
+
+class ReplyTimeoutError(CallosumError):
+    """No answer came in time. The question is recorded, and may still be answered.
+
+    To wait on, ask again with the same idempotency key, or look at the transcript: what answers the message
+    `sequence` is handed to nobody else.
+    """
+
+    def __init__(self, dialogue: UUID, sequence: int, timeout: float) -> None:
+        super().__init__(f"Message {sequence} of dialogue {dialogue} was not answered within {timeout:g} s.")
+        self.dialogue = dialogue
+        self.sequence = sequence
+        self.timeout = timeout
 
 
 class BackpressureError(CallosumError):

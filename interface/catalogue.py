@@ -166,7 +166,8 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
         return "required"
     if isinstance(field.default, Enum):
         return f"{field.default.value} {field.default.name}"
-    return f"`{msgspec.json.encode(field.default).decode()}`"
+    default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    return f"`{msgspec.json.encode(default).decode()}`"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from interface.dead import dead
 from interface.options import (
     IN_CHECKOUT,
     After,
@@ -23,6 +24,7 @@ from interface.options import (
     OfPattern,
     OfStatus,
     OneDialogue,
+    OneSequence,
     Seconds,
     Senders,
     ServerProgram,
@@ -190,6 +192,35 @@ def follow(
     from interface.session import run
 
     run(show_events(after, dialogue, full=full, json=json), url)
+
+
+@app.command()
+def inbox(url: Url = None, json: AsJson = False) -> None:
+    """See what is on its way to each tract.
+
+    What is pending by priority and recipient, in flight by consumer, paused after a failed attempt, in line behind
+    another message of its dialogue, and given up; with the age of the oldest and the highest attempt.
+    """
+    from interface.delivery import show_inbox
+    from interface.session import run
+
+    run(show_inbox(json=json), url, reads_views=False)
+
+
+@app.command()
+def explain(dialogue: OneDialogue, sequence: OneSequence, url: Url = None, json: AsJson = False) -> None:
+    """Tell one message's whole life.
+
+    When it was accepted, each attempt with consumer, outcome and error (a lost lease says so), how it ended and
+    what answered it, with positions of the log and times; and where it stands now.
+    """
+    from interface.delivery import show_explanation
+    from interface.session import run
+
+    run(show_explanation(dialogue, sequence, json=json), url)
+
+
+app.add_typer(dead)
 
 
 @app.command()

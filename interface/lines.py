@@ -52,6 +52,10 @@ def _happened(recorded: Recorded, full: bool) -> list[Text]:
             line = f"opened, {event.kind}: {_short(event.subject, full)}"
         case Dialogue.Closed():
             line = f"closed: {_short(event.reason, full)}"
+        case Dialogue.Redriven() | Dialogue.Discarded():
+            what = "redriven" if isinstance(event, Dialogue.Redriven) else "discarded"
+            which = ", ".join(f"#{sequence}" for sequence in event.sequences)
+            line = f"dead letters {_short(which, full)} {what}: {_short(event.reason, full)}"
         case Consumer.Joined():
             line = f"{_short(event.name, full)} joined the {event.tract} tract"
         case Consumer.Left():

@@ -9,6 +9,7 @@ import typer
 
 from domain.dialogue import Kind
 from domain.patterns import PATTERNS
+from domain.tract import Tract
 from projections.states import Status
 
 __all__ = [
@@ -22,10 +23,13 @@ __all__ = [
     "Kills",
     "Limit",
     "MaybeDialogue",
+    "MaybeSequence",
     "OfKind",
     "OfPattern",
     "OfStatus",
+    "OfTract",
     "OneDialogue",
+    "OneSequence",
     "Seconds",
     "Senders",
     "ServerProgram",
@@ -166,6 +170,31 @@ OneDialogue = Annotated[str, typer.Argument(metavar="DIALOGUE", help="Its id, or
 MaybeDialogue = Annotated[
     str | None,
     typer.Argument(metavar="DIALOGUE", help="Its id, or the beginning of it.", show_default="all"),
+]
+OneSequence = Annotated[
+    int,
+    typer.Argument(
+        metavar="SEQUENCE", parser=_at_least(1), help="The message's place in the dialogue, from 1 on."
+    ),
+]
+MaybeSequence = Annotated[
+    int | None,
+    typer.Argument(
+        metavar="SEQUENCE",
+        parser=_at_least(1),
+        help="The message's place in it, from 1 on.",
+        show_default="all",
+    ),
+]
+OfTract = Annotated[
+    Tract | None,
+    typer.Option(
+        "--tract",
+        parser=_one_of(Tract),
+        metavar="|".join(Tract),
+        help="Only messages to this tract.",
+        show_default="both",
+    ),
 ]
 OfStatus = Annotated[
     Status | None,

@@ -32,6 +32,8 @@ _INTERNAL: Final = Tract.INTERNAL
 _INTRA: Final = Direction.INTRA
 _OUT: Final = Direction.INTERNAL_TO_EXTERNAL
 _BACK: Final = Direction.EXTERNAL_TO_INTERNAL
+_DELIVERY: Final = (Consumer.Event, Dialogue.Redriven, Dialogue.Discarded)
+"""How messages were delivered is not what was said."""
 
 
 class Consciousness:
@@ -91,7 +93,7 @@ class Consciousness:
             self._open(recorded, event)
         elif isinstance(event, Dialogue.Closed):
             self._close(recorded, event)
-        elif not isinstance(event, Consumer.Event):  # how messages were delivered is not what was said
+        elif not isinstance(event, _DELIVERY):
             raise TypeError(f"no rule for {recorded.topic}")
 
     def _open(self, recorded: Recorded, event: Dialogue.Opened) -> None:

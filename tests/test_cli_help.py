@@ -12,6 +12,11 @@ from projections.queries import DialogueSort
 from tests.terminal import asked
 
 GROUP: Any = typer.main.get_command(app)
+DEAD: Any = GROUP.commands["dead"]
+ALL: dict[str, Any] = {
+    **{name: command for name, command in GROUP.commands.items() if command is not DEAD},
+    **{f"dead {name}": command for name, command in DEAD.commands.items()},
+}
 COMMANDS = {
     "import",
     "metrics",
@@ -23,6 +28,12 @@ COMMANDS = {
     "durability",
     "demo",
     "doctor",
+    "inbox",
+    "explain",
+    "dead list",
+    "dead show",
+    "dead redrive",
+    "dead discard",
 }
 
 
@@ -32,18 +43,18 @@ def test_what_can_be_sorted_by_is_what_the_read_side_knows() -> None:
 
 PARAMETERS = [
     pytest.param(parameter, id=f"{name} {parameter.name}")
-    for name, command in GROUP.commands.items()
+    for name, command in ALL.items()
     for parameter in command.params
 ]
 
 
 def test_there_are_these_commands() -> None:
-    assert set(GROUP.commands) == COMMANDS
+    assert set(ALL) == COMMANDS
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_a_command_says_what_it_does(command: str) -> None:
-    first = GROUP.commands[command].help.split("\n\n")[0]
+    first = ALL[command].help.split("\n\n")[0]
     assert re.fullmatch(r"[A-Z].{20,}\.", first, re.DOTALL)
 
 
@@ -54,14 +65,14 @@ def test_a_parameter_says_what_it_is(parameter: Any) -> None:
 
 @pytest.mark.parametrize("command", sorted(COMMANDS - {"demo", "durability"}))
 def test_the_log_can_be_named_to_every_command_on_one(command: str) -> None:
-    assert "--url" in {option for parameter in GROUP.commands[command].params for option in parameter.opts}
+    assert "--url" in {option for parameter in ALL[command].params for option in parameter.opts}
 
 
 def test_alone_it_shows_its_help() -> None:
     shown = asked()
     output = shown.out + shown.err
     assert "Usage: callosum" in output
-    assert all(command in output for command in COMMANDS)
+    assert all(command.split()[0] in output for command in COMMANDS)
 
 
 def test_it_tells_its_version() -> None:
@@ -86,6 +97,13 @@ def test_it_tells_its_version() -> None:
         (["transcript"], "DIALOGUE"),
         (["import"], "FILE"),
         (["sing"], "sing"),
+        (["explain", "3f2a"], "SEQUENCE"),
+        (["explain", "3f2a", "0"], "'0' is no whole number from 1 on."),
+        (["dead", "list", "--tract", "extern"], "'extern' is none of internal, external."),
+        (["dead", "redrive"], "is needed, or --all."),
+        (["dead", "redrive", "--tract", "external"], "is needed, or --all."),
+        (["dead", "redrive", "3f2a", "--all"], "--all"),
+        (["dead", "discard", "--all"], "--reason"),
     ],
 )
 def test_a_wrong_argument_is_named(arguments: list[str], says: str) -> None:

@@ -46,6 +46,8 @@ def said(directory: Path, url: str) -> list[object]:
         ["metrics"],
         ["transcript"],
         ["verify"],
+        ["inbox"],
+        ["dead", "list"],
     ):
         more = [dialogue] if command == ["transcript"] else []
         ended = asked(*command, *more, "--json", "--url", url)

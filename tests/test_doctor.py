@@ -108,7 +108,7 @@ class TestAServer:
         facts = found.facts
         assert (facts["namespace"], facts["layout"], facts["head"], facts["entries"]) == (
             "callosum",
-            "1",
+            "2",
             101,
             101,
         )
@@ -207,7 +207,7 @@ class TestARefusedServer:
         with pytest.raises(ProgrammingError, match="it is a replica"):
             await fill(server.url)
 
-    @pytest.mark.parametrize(("layout", "says"), [("2", "holds layout 2"), (None, "holds a log without a layout")])
+    @pytest.mark.parametrize(("layout", "says"), [("1", "holds layout 1"), (None, "holds a log without a layout")])
     async def test_a_strange_log_is_refused_by_both(
         self, private_server: PrivateServerFactory, layout: str | None, says: str
     ) -> None:
@@ -335,7 +335,7 @@ class TestASQLiteFile:
         found = await examine(url)
 
         assert {finding.severity for finding in found.findings} == {OK}
-        assert (found.facts["layout"], found.facts["head"], found.facts["journal"]) == (1, 2, "wal")
+        assert (found.facts["layout"], found.facts["head"], found.facts["journal"]) == (2, 2, "wal")
         assert found.store.endswith("/a log?.db")
         assert [path.name for path in tmp_path.iterdir()] == ["a log?.db"]
 

@@ -76,7 +76,7 @@ class Append:
                 int(a.exempt),
             )
         for e in self._settlements:
-            words += (str(e.tract), e.lease, e.slot, e.attempt, str(e.then), e.delay)
+            words += (str(e.tract), e.lease, e.slot, e.attempt, str(e.then), e.delay, e.line)
         return words
 
     def outcome(self, reply: Sequence[Any], seen: int) -> tuple[int, bytes]:

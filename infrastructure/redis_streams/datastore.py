@@ -14,7 +14,7 @@ from infrastructure.redis_streams.listener import Listener
 
 __all__ = ["LAYOUT", "Datastore", "Keys", "refusal"]
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """Version of the keys and what they hold; counted up when they change."""
 
 _CLAIM: Final = Script("claim")

@@ -3,7 +3,20 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from application.inbox import Handed, Inbox, Level, ReplacedError, Taken
+from application.inbox import (
+    DEAD_LETTERS,
+    Buried,
+    Handed,
+    Holding,
+    Inbox,
+    InboxState,
+    InFlight,
+    Level,
+    NotEmptyError,
+    Pending,
+    ReplacedError,
+    Taken,
+)
 from infrastructure.redis_streams import wire
 from infrastructure.redis_streams.connection import Script, Word
 from infrastructure.redis_streams.datastore import Datastore
@@ -13,6 +26,9 @@ __all__ = ["RedisInbox"]
 _TAKE: Final = Script("inbox", "take")
 _JOIN: Final = Script("inbox", "join")
 _EXTEND: Final = Script("inbox", "extend")
+_ORDER: Final = Script("inbox", "order")
+_STATE: Final = Script("inbox", "state")
+_HOLDING: Final = Script("inbox", "holding")
 
 
 class RedisInbox(Inbox):
@@ -21,6 +37,10 @@ class RedisInbox(Inbox):
 
     def configure(self, tract: str, capacity: int) -> None:
         self._datastore.connections.call("HSET", self._datastore.keys.level(tract), "capacity", capacity)
+
+    def order(self, tract: str, ordered: bool) -> None:
+        if not self._run(_ORDER, tract, int(ordered)):
+            raise NotEmptyError(tract)
 
     def level(self, tract: str) -> Level:
         found = self._datastore.connections.call("HMGET", self._datastore.keys.level(tract), "backlog", "capacity")
@@ -40,6 +60,35 @@ class RedisInbox(Inbox):
     def extend(self, tract: str, lease: str, ack_wait: int) -> bool:
         return bool(self._run(_EXTEND, tract, lease, ack_wait))
 
+    def dead(self, tract: str, *, after: int, limit: int) -> Sequence[Buried]:
+        keys = self._datastore.keys
+        with self._datastore.connections.borrowed() as connection:
+            slots = connection.call(
+                "ZRANGEBYSCORE", keys.of("dead", str(tract)), f"({after}", "+inf", "LIMIT", 0, limit
+            )
+            if not slots:
+                return []
+            held = connection.call("HMGET", keys.of("lease", f"{tract}:{DEAD_LETTERS}"), *slots)
+            near = connection.call("HMGET", keys.of("near", str(tract)), *slots)
+        # What was redriven in between is a dead letter no more.
+        return [
+            Buried(int(slot), int(what.split(b" ", 2)[1]), int(position))
+            for slot, what, position in zip(slots, held, near, strict=True)
+            if what is not None and position is not None
+        ]
+
+    def state(self, tract: str) -> InboxState:
+        backlog, capacity, ordered, dead, pending, flying = self._run(_STATE, tract)
+        level = Level(wire.integer(backlog), None if capacity is None else wire.integer(capacity))
+        return InboxState(level, ordered == b"1", _pending(pending), _in_flight(flying), dead)
+
+    def holding(self, tract: str, slot: int) -> Holding | None:
+        told = self._run(_HOLDING, tract, slot)
+        if not told:
+            return None
+        consumer, attempt, until = told
+        return Holding(wire.text(consumer) or None, int(attempt), int(until))
+
     def listen(self, ring: Callable[[str], None]) -> None:
         self._datastore.listener.add_ring(ring)
         self._datastore.listener.start()
@@ -53,3 +102,21 @@ def _handed(told: Sequence[Any]) -> list[Handed]:
     numbers = [int(number) for number in told]
     handed = map(Handed, numbers[::3], numbers[1::3], numbers[2::3])
     return sorted(handed, key=lambda message: (-message.priority, message.slot))
+
+
+def _pending(told: Sequence[Any]) -> list[Pending]:
+    found = [
+        Pending(int(priority), wire.text(recipient) or None, int(count), int(oldest))
+        for priority, recipient, count, oldest in zip(told[::4], told[1::4], told[2::4], told[3::4], strict=True)
+    ]
+    return sorted(found, key=lambda pending: (-pending.priority, pending.recipient or ""))
+
+
+def _in_flight(told: Sequence[Any]) -> list[InFlight]:
+    of: dict[str, list[tuple[int, int]]] = {}
+    for consumer, slot, attempt in zip(told[::3], told[1::3], told[2::3], strict=True):
+        of.setdefault(wire.text(consumer), []).append((int(slot), int(attempt)))
+    return [
+        InFlight(name or None, len(held), min(slot for slot, _ in held), max(attempt for _, attempt in held))
+        for name, held in sorted(of.items())
+    ]

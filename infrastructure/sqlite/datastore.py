@@ -21,7 +21,7 @@ from infrastructure.growth import Growth
 
 __all__ = ["LAYOUT", "ConnectionPool", "Datastore", "check_layout", "columns"]
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """Version of the tables; counted up when they change."""
 
 CHECKPOINT_PAGES: Final = 8000

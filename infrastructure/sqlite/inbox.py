@@ -6,21 +6,41 @@ from typing import Final
 
 from eventsourcing import sqlite as library
 
-from application.inbox import Arrival, Handed, Inbox, Level, ReplacedError, Settlement, Taken, Then, slot_of
+from application.inbox import (
+    DEAD_LETTERS,
+    Arrival,
+    Buried,
+    Handed,
+    Holding,
+    Inbox,
+    InboxState,
+    InFlight,
+    Level,
+    NotEmptyError,
+    Pending,
+    ReplacedError,
+    Settlement,
+    Taken,
+    Then,
+    slot_of,
+)
 from application.recorder import AppendRefusedError
 from infrastructure.sqlite.datastore import Datastore
 
 __all__ = ["CREATE_INBOX", "SQLiteInbox"]
 
-# A run is of neighbouring slots. A pause before a message is handed out again is a lease of nobody.
+# A run is of neighbouring slots. A pause before a message is handed out again is a lease of nobody; dead letters
+# are held under one that never ends. In an ordered tract a line has the messages behind a dialogue's head.
 _TABLES: Final = {
     "inbox_ready": "recipient TEXT, urgency INTEGER, slot INTEGER, count INTEGER, attempts INTEGER, "
     "PRIMARY KEY (tract, urgency, slot)",
     "inbox_leases": "lease TEXT, consumer TEXT, due INTEGER, PRIMARY KEY (tract, lease)",
-    "inbox_held": "lease TEXT, slot INTEGER, priority INTEGER, attempt INTEGER, recipient TEXT, "
+    "inbox_held": "lease TEXT, slot INTEGER, priority INTEGER, attempt INTEGER, recipient TEXT, near INTEGER, "
     "PRIMARY KEY (tract, lease, slot)",
-    "inbox_dead": "slot INTEGER, priority INTEGER, attempt INTEGER, recipient TEXT, PRIMARY KEY (tract, slot)",
-    "inbox_level": "backlog INTEGER DEFAULT 0, capacity INTEGER, PRIMARY KEY (tract)",
+    "inbox_heads": "line TEXT, slot INTEGER, PRIMARY KEY (tract, line)",
+    "inbox_lines": "line TEXT, slot INTEGER, count INTEGER, priority INTEGER, recipient TEXT, "
+    "PRIMARY KEY (tract, line, slot)",
+    "inbox_level": "backlog INTEGER DEFAULT 0, capacity INTEGER, ordered INTEGER DEFAULT 0, PRIMARY KEY (tract)",
     "inbox_generations": "consumer TEXT, generation INTEGER, PRIMARY KEY (tract, consumer)",
 }
 CREATE_INBOX: Final = [
@@ -32,13 +52,33 @@ _READY: Final = (
 )
 _MAKE_READY: Final = "INSERT INTO inbox_ready VALUES (?,?,?,?,?,?)"
 _HELD: Final = "SELECT slot, priority, attempt, recipient FROM inbox_held WHERE tract = ? AND lease = ?"
-_HOLD: Final = "INSERT INTO inbox_held VALUES (?,?,?,?,?,?)"
+_HOLD: Final = "INSERT INTO inbox_held VALUES (?,?,?,?,?,?,?)"
 _BACKLOG: Final = (
     "INSERT INTO inbox_level (tract, backlog) VALUES (?1, ?2) "
     "ON CONFLICT (tract) DO UPDATE SET backlog = backlog + ?2"
 )
 _LEASE: Final = "INSERT INTO inbox_leases VALUES (?,?,?,?)"
-_BURY: Final = "INSERT INTO inbox_dead VALUES (?,?,?,?,?)"
+_LINE_UP: Final = "INSERT INTO inbox_lines VALUES (?,?,?,?,?,?)"
+_LEAD: Final = "INSERT OR REPLACE INTO inbox_heads VALUES (?,?,?)"
+_HEAD: Final = "SELECT slot FROM inbox_heads WHERE tract = ? AND line = ?"
+_NEXT: Final = (
+    "SELECT slot, count, priority, recipient FROM inbox_lines WHERE tract = ? AND line = ? ORDER BY slot LIMIT 1"
+)
+_DEAD: Final = (
+    "SELECT slot, attempt, near FROM inbox_held WHERE tract = ? AND lease = ? AND slot > ? ORDER BY slot LIMIT ?"
+)
+_PENDING: Final = (
+    "SELECT 9 - urgency, recipient, sum(count), min(slot) FROM inbox_ready WHERE tract = ? "
+    "GROUP BY urgency, recipient ORDER BY urgency, recipient"
+)
+_IN_FLIGHT: Final = (
+    "SELECT consumer, count(*), min(slot), max(attempt) FROM inbox_leases JOIN inbox_held USING (tract, lease) "
+    "WHERE tract = ? GROUP BY consumer ORDER BY consumer"
+)
+_HOLDING: Final = (
+    "SELECT consumer, attempt, due FROM inbox_held JOIN inbox_leases USING (tract, lease) "
+    "WHERE tract = ? AND slot = ?"
+)
 
 
 class SQLiteInbox(Inbox):
@@ -57,6 +97,19 @@ class SQLiteInbox(Inbox):
                 "INSERT INTO inbox_level (tract, capacity) VALUES (?1, ?2) "
                 "ON CONFLICT (tract) DO UPDATE SET capacity = ?2",
                 (tract, capacity),
+            )
+
+    def order(self, tract: str, ordered: bool) -> None:
+        with self._datastore.transaction(commit=True) as c:
+            if _ordered(c, tract) == ordered:
+                return
+            c.execute(_DEAD, (tract, DEAD_LETTERS, 0, 1))
+            if c.fetchone() or _level(c, tract).backlog:
+                raise NotEmptyError(tract)
+            c.execute(
+                "INSERT INTO inbox_level (tract, ordered) VALUES (?1, ?2) "
+                "ON CONFLICT (tract) DO UPDATE SET ordered = ?2",
+                (tract, ordered),
             )
 
     def level(self, tract: str) -> Level:
@@ -111,6 +164,30 @@ class SQLiteInbox(Inbox):
             )
             return c.fetchone() is not None
 
+    def dead(self, tract: str, *, after: int, limit: int) -> Sequence[Buried]:
+        with self._datastore.transaction(commit=False) as c:
+            c.execute(_DEAD, (tract, DEAD_LETTERS, after, limit))
+            return [Buried(*row) for row in c.fetchall()]
+
+    def state(self, tract: str) -> InboxState:
+        with self._datastore.transaction(commit=False) as c:
+            c.execute(_PENDING, (tract,))
+            pending = [Pending(priority, to or None, *rest) for priority, to, *rest in c.fetchall()]
+            c.execute(_IN_FLIGHT, (tract,))
+            in_flight = [InFlight(consumer or None, *row) for consumer, *row in c.fetchall()]
+            c.execute("SELECT count(*) FROM inbox_held WHERE tract = ? AND lease = ?", (tract, DEAD_LETTERS))
+            dead: int = c.fetchone()[0]
+            return InboxState(_level(c, tract), _ordered(c, tract), pending, in_flight, dead)
+
+    def holding(self, tract: str, slot: int) -> Holding | None:
+        with self._datastore.transaction(commit=False) as c:
+            c.execute(_HOLDING, (tract, slot))
+            found = c.fetchone()
+        if found is None:
+            return None
+        consumer, attempt, due = found
+        return Holding(consumer or None, attempt, max(0, due - self._clock()))
+
     def listen(self, ring: Callable[[str], None]) -> None:
         self._rings.append(ring)
 
@@ -126,6 +203,8 @@ class SQLiteInbox(Inbox):
         arriving = Counter[str]()
         for arrival in arrivals:
             arriving[arrival.tract] += 0 if arrival.exempt else arrival.count
+        for settlement in settlements:
+            arriving[settlement.tract] += _redrives(settlement)
         levels = {tract: _level(c, tract) for tract, count in arriving.items() if count}
         full = {t: level for t, level in levels.items() if not level.has_room_for(arriving[t])}
         lost, seen = [], set()
@@ -146,18 +225,21 @@ class SQLiteInbox(Inbox):
         self,
         c: library.SQLiteCursor,
         head: int,
+        lines: Sequence[str],
         arrivals: Sequence[Arrival],
         settlements: Sequence[Settlement],
-    ) -> None:
-        """What `check` has let pass; the append's first event is at head + 1."""
-        for a in arrivals:
-            slot = slot_of(head + 1 + a.event, a.first)
-            c.execute(_MAKE_READY, (a.tract, a.recipient or "", 9 - a.priority, slot, a.count, 0))
-            c.execute(_BACKLOG, (a.tract, a.count))
-        for settlement in settlements:
-            self._settle(c, settlement)
+    ) -> set[str]:
+        """What `check` has let pass; the append's first event is at head + 1, `lines` has its events' dialogues.
 
-    def _settle(self, c: library.SQLiteCursor, s: Settlement) -> None:
+        Returns the tracts where there may be something to take now.
+        """
+        for arrival in arrivals:
+            _arrive(c, arrival, slot_of(head + 1 + arrival.event, arrival.first), lines[arrival.event])
+        freed = {settlement.tract for settlement in settlements if self._settle(c, settlement, head + 1)}
+        return freed | {arrival.tract for arrival in arrivals}
+
+    def _settle(self, c: library.SQLiteCursor, s: Settlement, near: int) -> bool:
+        """Whether there is something to take by it, now or later."""
         c.execute(
             "DELETE FROM inbox_held WHERE tract = ? AND lease = ? AND slot = ? RETURNING priority, recipient",
             (s.tract, s.lease, s.slot),
@@ -168,22 +250,71 @@ class SQLiteInbox(Inbox):
             "(SELECT 1 FROM inbox_held WHERE tract = ?1 AND lease = ?2)",
             (s.tract, s.lease),
         )
-        if s.then in {Then.DONE, Then.DEAD}:
-            c.execute(_BACKLOG, (s.tract, -1))
-            if s.then is Then.DEAD:
-                c.execute(_BURY, (s.tract, s.slot, priority, s.attempt, recipient))
-        elif s.then is Then.BACK or s.delay == 0:
-            attempts = s.attempt - (s.then is Then.BACK)
+        was_dead = s.lease == DEAD_LETTERS
+        c.execute(_BACKLOG, (s.tract, (s.then in {Then.AGAIN, Then.BACK}) - (not was_dead)))
+        if s.then is Then.DEAD:
+            c.execute(_HOLD, (s.tract, DEAD_LETTERS, s.slot, priority, s.attempt, recipient, near))
+            return False
+        if s.then is Then.DONE:
+            return _follow(c, s)
+        if s.then is Then.BACK or s.delay == 0:
+            attempts = 0 if was_dead else s.attempt - (s.then is Then.BACK)
             c.execute(_MAKE_READY, (s.tract, recipient, 9 - priority, s.slot, 1, attempts))
         else:
             pause = f"pause:{s.slot}:{s.attempt}"
             c.execute(_LEASE, (s.tract, pause, "", self._clock() + s.delay))
-            c.execute(_HOLD, (s.tract, pause, s.slot, priority, s.attempt, recipient))
+            c.execute(_HOLD, (s.tract, pause, s.slot, priority, s.attempt, recipient, None))
+        return True
+
+
+def _redrives(settlement: Settlement) -> bool:
+    return settlement.lease == DEAD_LETTERS and settlement.then is Then.AGAIN
+
+
+def _arrive(c: library.SQLiteCursor, a: Arrival, slot: int, line: str) -> None:
+    """In an ordered tract, at the end of its dialogue's line; if there is none, its first message is the head."""
+    c.execute(_BACKLOG, (a.tract, a.count))
+    recipient, ready = a.recipient or "", a.count
+    if _ordered(c, a.tract):
+        c.execute(_HEAD, (a.tract, line))
+        ready = 0 if c.fetchone() else 1
+        if ready:
+            c.execute(_LEAD, (a.tract, line, slot))
+    if ready:
+        c.execute(_MAKE_READY, (a.tract, recipient, 9 - a.priority, slot, ready, 0))
+    if ready < a.count:
+        c.execute(_LINE_UP, (a.tract, line, slot + ready, a.count - ready, a.priority, recipient))
+
+
+def _follow(c: library.SQLiteCursor, s: Settlement) -> bool:
+    """When the head of a line is done with, the next one is the head; whether there is one."""
+    c.execute(_HEAD, (s.tract, s.line))
+    head = c.fetchone()
+    if head is None or head[0] != s.slot:
+        return False
+    c.execute(_NEXT, (s.tract, s.line))
+    following = c.fetchone()
+    if following is None:
+        c.execute("DELETE FROM inbox_heads WHERE tract = ? AND line = ?", (s.tract, s.line))
+        return False
+    slot, count, priority, recipient = following
+    c.execute("DELETE FROM inbox_lines WHERE tract = ? AND line = ? AND slot = ?", (s.tract, s.line, slot))
+    if count > 1:
+        c.execute(_LINE_UP, (s.tract, s.line, slot + 1, count - 1, priority, recipient))
+    c.execute(_LEAD, (s.tract, s.line, slot))
+    c.execute(_MAKE_READY, (s.tract, recipient, 9 - priority, slot, 1, 0))
+    return True
 
 
 def _level(c: library.SQLiteCursor, tract: str) -> Level:
     c.execute("SELECT backlog, capacity FROM inbox_level WHERE tract = ?", (tract,))
     return Level(*(c.fetchone() or (0, None)))
+
+
+def _ordered(c: library.SQLiteCursor, tract: str) -> bool:
+    c.execute("SELECT ordered FROM inbox_level WHERE tract = ?", (tract,))
+    found = c.fetchone()
+    return bool(found and found[0])
 
 
 def _release(c: library.SQLiteCursor, tract: str, lease: str) -> None:
@@ -207,6 +338,8 @@ def _fill(c: library.SQLiteCursor, tract: str, consumer: str, lease: str, demand
             rest = (tract, recipient, urgency, slot + many, count - many, attempts)
             c.execute(_MAKE_READY, rest)
         handed += (Handed(place, 9 - urgency, attempts + 1) for place in range(slot, slot + many))
-        held = [(tract, lease, place, 9 - urgency, attempts + 1, recipient) for place in range(slot, slot + many)]
+        held = [
+            (tract, lease, place, 9 - urgency, attempts + 1, recipient, None) for place in range(slot, slot + many)
+        ]
         c.executemany(_HOLD, held)
     return handed

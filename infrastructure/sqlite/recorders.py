@@ -11,7 +11,7 @@ from uuid import UUID
 from eventsourcing import sqlite as library
 from eventsourcing.persistence import IntegrityError, Notification, ProgrammingError, StoredEvent
 
-from application.inbox import Arrival, Settlement, Then
+from application.inbox import Arrival, Settlement
 from application.recorder import (
     FIRST_CHAIN,
     AppendRefusedError,
@@ -139,7 +139,8 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
         settlements: Sequence[Settlement] = (),
         **kwargs: Any,
     ) -> Sequence[int] | None:
-        more = {"keyed": keyed, "arrivals": arrivals, "settlements": settlements}
+        rung: set[str] = set()
+        more = {"keyed": keyed, "arrivals": arrivals, "settlements": settlements, "rung": rung}
         try:
             positions = super().insert_events(stored_events, **more, **kwargs)
         except AppendRefusedError as refused:  # by the inbox, of which a version or a key may be the reason
@@ -153,8 +154,7 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
             raise AppendRefusedError(conflicts, duplicates) from error
         if positions:
             self.datastore.growth.reached(positions[-1])
-        back = {s.tract for s in settlements if s.then in {Then.AGAIN, Then.BACK}}
-        self.inbox.ring(back | {arrival.tract for arrival in arrivals})
+        self.inbox.ring(rung)
         return positions
 
     def _insert_events(
@@ -165,8 +165,10 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
         keyed: Sequence[KeyedMessage] = (),
         arrivals: Sequence[Arrival] = (),
         settlements: Sequence[Settlement] = (),
+        rung: set[str] | None = None,
         **_: Any,
     ) -> Sequence[int] | None:
+        """`rung` takes the tracts where there may be something to take when this is committed."""
         if not stored_events:
             return []
         self.inbox.check(c, arrivals, settlements)
@@ -184,7 +186,9 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
         if keyed:
             keys = [(_stored(k.originator_id), k.key, k.sequence, rows[k.event][0], k.digest) for k in keyed]
             c.executemany(_INSERT_KEY, keys)
-        self.inbox.write(c, head, arrivals, settlements)
+        freed = self.inbox.write(c, head, [row[1] for row in rows], arrivals, settlements)
+        if rung is not None:
+            rung |= freed
         return [row[0] for row in rows]
 
     def _conflicts(self, stored_events: Sequence[StoredEvent]) -> list[UUID | str]:

@@ -7,10 +7,24 @@ from typing import ClassVar, TypeVar
 
 import pytest
 
-from application.inbox import Arrival, Handed, Inbox, Level, ReplacedError, Settlement, Taken, Then
+from application.inbox import (
+    DEAD_LETTERS,
+    Arrival,
+    Buried,
+    Handed,
+    Inbox,
+    InFlight,
+    Level,
+    NotEmptyError,
+    Pending,
+    ReplacedError,
+    Settlement,
+    Taken,
+    Then,
+)
 from application.recorder import AppendRefusedError, LogRecorder
 from tests.contract import Settings, Store, opened_log
-from tests.contract.log_recorder import A, B, events
+from tests.contract.log_recorder import A, B, C, events
 
 __all__ = ["InboxContract"]
 
@@ -228,10 +242,7 @@ class InboxContract:
             inbox.take(OUT, consumer="stranger", generation=1, lease="x", demand=1, ack_wait=LONG)
 
     def test_the_bell_rings_for_what_arrives_and_what_is_given_back(self, log: LogRecorder, inbox: Inbox) -> None:
-        rung = Event()
-        inbox.listen(lambda tract: rung.set() if tract == OUT else None)
-        until(lambda: rung.wait(0.05) or log.wait_beyond(0, timeout=0), lambda _: True)
-        rung.clear()
+        rung = self.bell(log, inbox)
         arrive(log, 1, run(0, 1))
         assert rung.wait(2)
         take(inbox, 1)
@@ -245,6 +256,174 @@ class InboxContract:
             arrive(log, 1, run(0, 1))
         assert (refused.value.conflicts, refused.value.full) == ((A,), {})
         assert inbox.level(OUT).backlog == 1
+
+    def test_dead_letters_are_listed_by_their_place(self, log: LogRecorder, inbox: Inbox) -> None:
+        arrive(log, 1, run(0, 3))
+        take(inbox, 3)
+        settle(log, 1, dead(1002))
+        settle(log, 2, done("lease", 1001), dead(1000))
+        assert inbox.dead(OUT, after=0, limit=9) == [Buried(1000, 1, 3), Buried(1002, 1, 2)]
+        assert inbox.dead(OUT, after=0, limit=1) == [Buried(1000, 1, 3)]
+        assert inbox.dead(OUT, after=1000, limit=9) == [Buried(1002, 1, 2)]
+        assert inbox.dead("internal", after=0, limit=9) == []
+
+    def test_a_dead_letter_that_is_redriven_is_as_new(self, log: LogRecorder, inbox: Inbox) -> None:
+        arrive(log, 1, run(0, 1, priority=5, recipient="tester"))
+        take(inbox, 1, "first")
+        settle(log, 1, Settlement(OUT, "first", 1000, 1, Then.AGAIN))
+        take(inbox, 1)
+        settle(log, 2, dead(1000, attempt=2))
+        assert inbox.level(OUT).backlog == 0
+        settle(log, 3, redriven(1000, attempt=2))
+        assert (inbox.dead(OUT, after=0, limit=9), inbox.level(OUT).backlog) == ([], 1)
+        assert take(inbox, 1, "anew").handed == [Handed(1000, 5, 1)]
+
+    def test_a_dead_letter_that_is_discarded_is_gone(self, log: LogRecorder, inbox: Inbox) -> None:
+        arrive(log, 1, run(0, 1))
+        take(inbox, 1)
+        settle(log, 1, dead(1000))
+        settle(log, 2, done(DEAD_LETTERS, 1000))
+        assert (inbox.dead(OUT, after=0, limit=9), inbox.level(OUT).backlog) == ([], 0)
+        assert take(inbox, 9, "next").handed == []
+        assert settling(log, 3, redriven(1000)) == (redriven(1000),)
+
+    def test_what_is_no_dead_letter_is_not_redriven(self, log: LogRecorder, inbox: Inbox) -> None:
+        arrive(log, 1, run(0, 2))
+        take(inbox, 1)
+        assert settling(log, 1, redriven(1000), redriven(1001)) == (redriven(1000), redriven(1001))
+
+    def test_a_redrive_needs_room(self, log: LogRecorder, inbox: Inbox) -> None:
+        inbox.configure(OUT, 1)
+        arrive(log, 1, run(0, 1))
+        take(inbox, 1)
+        settle(log, 1, dead(1000))
+        arrive(log, 2, run(0, 1))
+        with pytest.raises(AppendRefusedError) as refused:
+            settle(log, 2, redriven(1000))
+        assert refused.value.full == {OUT: Level(1, 1)}
+        assert inbox.dead(OUT, after=0, limit=9) == [Buried(1000, 1, 2)]
+
+    def test_the_bell_rings_for_what_is_redriven(self, log: LogRecorder, inbox: Inbox) -> None:
+        arrive(log, 1, run(0, 1))
+        take(inbox, 1)
+        settle(log, 1, dead(1000))
+        rung = self.bell(log, inbox)
+        settle(log, 2, redriven(1000))
+        assert rung.wait(2)
+
+    def test_dead_letters_stay_when_a_consumer_joins_and_when_leases_end(
+        self, log: LogRecorder, inbox: Inbox
+    ) -> None:
+        arrive(log, 1, run(0, 2))
+        take(inbox, 2, "short", ack_wait=30)
+        settle(log, 1, Settlement(OUT, "short", 1000, 1, Then.DEAD))
+        until(lambda: take(inbox, 2), lambda taken: taken.handed)
+        inbox.join(OUT, "tester")
+        assert inbox.dead(OUT, after=0, limit=9) == [Buried(1000, 1, 2)]
+
+    def test_an_ordered_tract_hands_out_one_message_of_a_dialogue_after_the_other(
+        self, log: LogRecorder, inbox: Inbox
+    ) -> None:
+        inbox.order(OUT, ordered=True)
+        arrive(log, 1, run(0, 2), run(2, 1, priority=5))
+        arrive(log, 2, run(0, 1))
+        assert inbox.level(OUT).backlog == 4
+        for version, slot in enumerate([1000, 1001, 1002, 2000], 1):
+            assert slots(take(inbox, 9)) == [slot]
+            assert take(inbox, 9, "another").handed == []
+            settle(log, version, done("lease", slot, line=A.hex))
+        assert (take(inbox, 9).handed, inbox.level(OUT).backlog) == ([], 0)
+
+    def test_in_an_ordered_tract_dialogues_compete_by_the_priority_of_their_heads(
+        self, log: LogRecorder, inbox: Inbox
+    ) -> None:
+        inbox.order(OUT, ordered=True)
+        arrive(log, 1, run(0, 1, priority=1), run(1, 1, priority=5))
+        log.insert_events(events(C, 1), arrivals=[run(0, 1, priority=3)])
+        assert slots(take(inbox, 1)) == [2000]
+        assert slots(take(inbox, 1, "low")) == [1000]
+        settle(log, 1, done("low", 1000, line=A.hex))
+        assert slots(take(inbox, 1, "high")) == [1001]
+
+    def test_the_next_of_a_line_follows_after_a_retry_too(self, log: LogRecorder, inbox: Inbox) -> None:
+        inbox.order(OUT, ordered=True)
+        arrive(log, 1, run(0, 2))
+        take(inbox, 9)
+        settle(log, 1, Settlement(OUT, "lease", 1000, 1, Then.AGAIN, line=A.hex))
+        assert take(inbox, 9, "again").handed == [Handed(1000, 2, 2)]
+        settle(log, 2, done("again", 1000, attempt=2, line=A.hex))
+        assert take(inbox, 9).handed == [Handed(1001, 2, 1)]
+
+    @pytest.mark.parametrize("then", [Then.AGAIN, Then.DONE])
+    def test_behind_a_dead_letter_its_dialogue_stands_still(
+        self, log: LogRecorder, inbox: Inbox, then: Then
+    ) -> None:
+        inbox.order(OUT, ordered=True)
+        arrive(log, 1, run(0, 1), run(1, 1, recipient="tester"))
+        log.insert_events(events(C, 1), arrivals=[run(0, 1)])
+        assert slots(take(inbox, 9)) == [1000, 2000]
+        settle(log, 1, dead(1000, line=A.hex), done("lease", 2000, line=C.hex))
+        arrive(log, 2, run(0, 1))
+        assert (take(inbox, 9).handed, inbox.level(OUT).backlog) == ([], 2)
+        rung = self.bell(log, inbox)
+        settle(log, 2, Settlement(OUT, DEAD_LETTERS, 1000, 1, then, line=A.hex))
+        assert rung.wait(2)
+        assert slots(take(inbox, 9)) == [1000 if then is Then.AGAIN else 1001]
+
+    def test_a_tract_becomes_ordered_only_while_it_is_empty(self, log: LogRecorder, inbox: Inbox) -> None:
+        inbox.order(OUT, ordered=False)
+        arrive(log, 1, run(0, 1))
+        inbox.order(OUT, ordered=False)
+        with pytest.raises(NotEmptyError):
+            inbox.order(OUT, ordered=True)
+        take(inbox, 1)
+        settle(log, 1, dead(1000))
+        with pytest.raises(NotEmptyError):
+            inbox.order(OUT, ordered=True)
+        settle(log, 2, done(DEAD_LETTERS, 1000))
+        inbox.order(OUT, ordered=True)
+        assert (inbox.state(OUT).ordered, inbox.state("internal").ordered) == (True, False)
+
+    def test_the_state_tells_what_there_is(self, log: LogRecorder, inbox: Inbox) -> None:
+        inbox.configure(OUT, 100)
+        arrive(log, 1, run(0, 2), run(2, 2, priority=5), run(4, 3, recipient="other"), run(7, 1))
+        assert inbox.state(OUT).pending == [
+            Pending(5, None, 2, 1002),
+            Pending(2, None, 3, 1000),
+            Pending(2, "other", 3, 1004),
+        ]
+        take(inbox, 5)
+        settle(log, 1, dead(1002), Settlement(OUT, "lease", 1003, 1, Then.AGAIN, delay=LONG))
+        settle(log, 2, Settlement(OUT, "lease", 1001, 1, Then.AGAIN))
+        take(inbox, 1, "more")
+        state = inbox.state(OUT)
+        assert (state.level, state.dead, state.ordered) == (Level(7, 100), 1, False)
+        assert state.pending == [Pending(2, "other", 3, 1004)]
+        assert state.in_flight == [InFlight(None, 1, 1003, 1), InFlight("tester", 3, 1000, 2)]
+        generation = inbox.join(OUT, "other")
+        inbox.take(OUT, consumer="other", generation=generation, lease="o", demand=2, ack_wait=LONG)
+        assert inbox.state(OUT).pending == [Pending(2, "other", 1, 1006)]
+
+    def test_who_holds_a_message_can_be_asked(self, log: LogRecorder, inbox: Inbox) -> None:
+        arrive(log, 1, run(0, 3))
+        take(inbox, 2)
+        settle(log, 1, Settlement(OUT, "lease", 1001, 1, Then.AGAIN, delay=LONG))
+        held, paused = inbox.holding(OUT, 1000), inbox.holding(OUT, 1001)
+        assert held is not None
+        assert paused is not None
+        assert (held.consumer, held.attempt, paused.consumer, paused.attempt) == ("tester", 1, None, 1)
+        assert LONG - 5000 < held.until <= LONG
+        assert LONG - 5000 < paused.until <= LONG
+        settle(log, 2, dead(1000))
+        assert (inbox.holding(OUT, 1000), inbox.holding(OUT, 1002)) == (None, None)
+
+    def bell(self, log: LogRecorder, inbox: Inbox) -> Event:
+        """What is set when there may be something to take from now on."""
+        rung = Event()
+        inbox.listen(lambda tract: rung.set() if tract == OUT else None)
+        until(lambda: rung.wait(0.05) or log.wait_beyond(0, timeout=0), lambda _: True)
+        rung.clear()
+        return rung
 
 
 def run(first: int, count: int, *, priority: int = 2, recipient: str | None = None) -> Arrival:
@@ -263,8 +442,16 @@ def slots(taken: Taken) -> list[int]:
     return [handed.slot for handed in taken.handed]
 
 
-def done(lease: str, slot: int, *, attempt: int = 1) -> Settlement:
-    return Settlement(OUT, lease, slot, attempt, Then.DONE)
+def done(lease: str, slot: int, *, attempt: int = 1, line: str = "") -> Settlement:
+    return Settlement(OUT, lease, slot, attempt, Then.DONE, line=line)
+
+
+def dead(slot: int, *, attempt: int = 1, line: str = "") -> Settlement:
+    return Settlement(OUT, "lease", slot, attempt, Then.DEAD, line=line)
+
+
+def redriven(slot: int, *, attempt: int = 1) -> Settlement:
+    return Settlement(OUT, DEAD_LETTERS, slot, attempt, Then.AGAIN)
 
 
 def settle(log: LogRecorder, version: int, *settlements: Settlement) -> None:

@@ -10,7 +10,7 @@
 --       for each event: its aggregate's number, id, version, topic, digest, state;
 --       for each key: its aggregate's number, its event's number, key, sequence, digest;
 --       for each arrival: its event's number, index of the first, how many, tract, priority, recipient or "", 1 if exempt;
---       for each settlement: tract, lease, slot, attempt, done | again | back | dead, delay in milliseconds
+--       for each settlement: tract, lease, slot, attempt, done | again | back | dead, delay in milliseconds, dialogue
 --
 -- inbox.lua goes before it.
 --
@@ -26,7 +26,7 @@ local epoch, seen, seen_chain, repeated = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == 
 local aggregates, events, keys = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local application, tracked = ARGV[8], ARGV[9]
 local arrivals, settlements = tonumber(ARGV[10]), tonumber(ARGV[11])
-local EVENTS, EVENT, KEY, ARRIVAL, SETTLEMENT = 12, 6, 5, 7, 6
+local EVENTS, EVENT, KEY, ARRIVAL, SETTLEMENT = 12, 6, 5, 7, 7
 local first_key = EVENTS + events * EVENT
 local first_arrival = first_key + keys * KEY
 local first_settlement = first_arrival + arrivals * ARRIVAL
@@ -91,14 +91,20 @@ for number = 1, keys do
 end
 
 local full, lost, arriving, touched = {}, {}, {}, {}
-for number = 1, arrivals do
-  local arrival = first_arrival + (number - 1) * ARRIVAL
-  local tract = ARGV[arrival + 3]
+local function count_arriving(tract, count, exempt)
   local counted = arriving[tract] or {bounded = 0, all = 0}
   arriving[tract] = counted
   touched[tract] = true
-  counted.all = counted.all + tonumber(ARGV[arrival + 2])
-  if ARGV[arrival + 6] ~= '1' then counted.bounded = counted.bounded + tonumber(ARGV[arrival + 2]) end
+  counted.all = counted.all + count
+  if not exempt then counted.bounded = counted.bounded + count end
+end
+for number = 1, arrivals do
+  local arrival = first_arrival + (number - 1) * ARRIVAL
+  count_arriving(ARGV[arrival + 3], tonumber(ARGV[arrival + 2]), ARGV[arrival + 6] == '1')
+end
+for number = 1, settlements do
+  local tract, lease, _, _, what = unpack(ARGV, settlement_at(number), settlement_at(number) + 4)
+  if lease == 'dead' and what == 'again' then count_arriving(tract, 1, false) end
 end
 for tract, counted in pairs(arriving) do
   local level = redis.call('HMGET', of('level', tract), 'backlog', 'capacity')
@@ -122,10 +128,10 @@ end
 if #conflicts + #duplicates + #full + #lost > 0 then return {'REFUSED', conflicts, duplicates, full, lost} end
 local function allowed(...) return redis.acl_check_cmd(...) end
 local function may_deliver(tract)
-  for _, kind in ipairs({'ready', 'due'}) do
+  for _, kind in ipairs({'ready', 'due', 'dead', 'line'}) do
     if not (allowed('ZADD', of(kind, tract), '0', 'm') and allowed('ZREM', of(kind, tract), 'm')) then return false end
   end
-  for _, kind in ipairs({'level', 'holder', 'dead', 'lease'}) do
+  for _, kind in ipairs({'level', 'holder', 'near', 'lease', 'pending', 'heads'}) do
     if not (allowed('HSET', of(kind, tract), 'f', 'v') and allowed('HDEL', of(kind, tract), 'f')) then return false end
   end
   return allowed('HINCRBY', of('level', tract), 'f', '1') and allowed('PUBLISH', of('bell', tract), '')
@@ -155,31 +161,76 @@ for number = 1, keys do
     struct.pack('>I8I8', tonumber(ARGV[key + 3]), before + tonumber(ARGV[key + 1])) .. ARGV[key + 4])
 end
 
-local rung = {}
+local rung, lines = {}, {}
+local function ordered(tract)
+  if lines[tract] == nil then lines[tract] = redis.call('HGET', of('level', tract), 'ordered') == '1' end
+  return lines[tract]
+end
+local function line_key(tract, dialogue) return of('line', tract) .. ':' .. dialogue end
+local function line_up(tract, dialogue, slot, count, priority, recipient)
+  redis.call('ZADD', line_key(tract, dialogue), 0, string.format('%016.0f:%d:%d:', slot, count, priority) .. recipient)
+end
+local function lead(tract, dialogue, slot, priority, recipient)
+  redis.call('HSET', of('heads', tract), dialogue, text(slot))
+  make_ready(tract, priority, slot, 1, 0, recipient)
+  rung[tract] = true
+end
+local function follow(tract, dialogue, slot)  -- when the head of a line is done with, the next one is the head
+  if not ordered(tract) or redis.call('HGET', of('heads', tract), dialogue) ~= slot then return end
+  local run = redis.call('ZRANGE', line_key(tract, dialogue), 0, 0)[1]
+  if not run then
+    redis.call('HDEL', of('heads', tract), dialogue)
+    return
+  end
+  redis.call('ZREM', line_key(tract, dialogue), run)
+  local first, count, priority, recipient = string.match(run, '^(%d+):(%d+):(%d+):(.*)$')
+  first, count, priority = tonumber(first), tonumber(count), tonumber(priority)
+  if count > 1 then line_up(tract, dialogue, first + 1, count - 1, priority, recipient) end
+  lead(tract, dialogue, first, priority, recipient)
+end
+
 for number = 1, arrivals do
   local arrival = first_arrival + (number - 1) * ARRIVAL
-  local slot, tract = (before + tonumber(ARGV[arrival])) * 1000 + tonumber(ARGV[arrival + 1]), ARGV[arrival + 3]
-  make_ready(tract, tonumber(ARGV[arrival + 4]), slot, tonumber(ARGV[arrival + 2]), 0, ARGV[arrival + 5])
-  rung[tract] = true
+  local event, first, count, tract, priority, recipient = unpack(ARGV, arrival, arrival + 5)
+  local slot, dialogue = (before + tonumber(event)) * 1000 + tonumber(first), ARGV[EVENTS + (event - 1) * EVENT + 1]
+  count, priority = tonumber(count), tonumber(priority)
+  if not ordered(tract) then
+    make_ready(tract, priority, slot, count, 0, recipient)
+    rung[tract] = true
+  elseif redis.call('HGET', of('heads', tract), dialogue) then
+    line_up(tract, dialogue, slot, count, priority, recipient)
+  else
+    if count > 1 then line_up(tract, dialogue, slot + 1, count - 1, priority, recipient) end
+    lead(tract, dialogue, slot, priority, recipient)
+  end
 end
 for tract, counted in pairs(arriving) do redis.call('HINCRBY', of('level', tract), 'backlog', counted.all) end
 for number = 1, settlements do
-  local tract, lease, slot, attempt, what, delay = unpack(ARGV, settlement_at(number), settlement_at(number) + 5)
+  local tract, lease, slot, attempt, what, delay, dialogue = unpack(ARGV, settlement_at(number), settlement_at(number) + 6)
   local priority, recipient = settled[number].priority, settled[number].recipient
   redis.call('HDEL', lease_key(tract, lease), slot)
   if redis.call('EXISTS', lease_key(tract, lease)) == 0 then drop_lease(tract, lease) end
-  if what == 'done' or what == 'dead' then
+  local was_dead = lease == 'dead'
+  if was_dead then
+    redis.call('ZREM', of('dead', tract), slot)
+    redis.call('HDEL', of('near', tract), slot)
+  elseif what == 'done' or what == 'dead' then
     redis.call('HINCRBY', of('level', tract), 'backlog', -1)
-    if what == 'dead' then redis.call('HSET', of('dead', tract), slot, held_as(priority, attempt, recipient)) end
+  end
+  if what == 'dead' then
+    redis.call('HSET', lease_key(tract, 'dead'), slot, held_as(priority, attempt, recipient))
+    redis.call('ZADD', of('dead', tract), slot, slot)
+    redis.call('HSET', of('near', tract), slot, text(before + 1))
+  elseif what == 'done' then
+    follow(tract, dialogue, slot)
+  elseif what == 'back' or delay == '0' then
+    local attempts = was_dead and 0 or tonumber(attempt) - (what == 'back' and 1 or 0)
+    make_ready(tract, tonumber(priority), tonumber(slot), 1, attempts, recipient)
+    rung[tract] = true
   else
-    if what == 'back' or delay == '0' then
-      local attempts = tonumber(attempt) - (what == 'back' and 1 or 0)
-      make_ready(tract, tonumber(priority), tonumber(slot), 1, attempts, recipient)
-    else
-      local pause = 'pause:' .. slot .. ':' .. attempt
-      redis.call('HSET', lease_key(tract, pause), slot, held_as(priority, attempt, recipient))
-      redis.call('ZADD', of('due', tract), text(milliseconds() + tonumber(delay)), pause)
-    end
+    local pause = 'pause:' .. slot .. ':' .. attempt
+    redis.call('HSET', lease_key(tract, pause), slot, held_as(priority, attempt, recipient))
+    redis.call('ZADD', of('due', tract), text(milliseconds() + tonumber(delay)), pause)
     rung[tract] = true
   end
 end

@@ -5,9 +5,13 @@
 --   lease:<tract>:<lease>    hash: slot -> "priority attempt recipient", what is handed out and not settled
 --   due:<tract>              sorted set: lease -> when it ends
 --   holder:<tract>           hash: lease -> consumer
---   dead:<tract>             hash: slot -> "priority attempt recipient"
---   level:<tract>            hash: backlog, capacity
+--   dead:<tract>             sorted set: slots of dead letters, by slot; they are held under the lease "dead"
+--   near:<tract>             hash: slot of a dead letter -> position of the first event of the append that made it one
+--   level:<tract>            hash: backlog, capacity, ordered
+--   pending:<tract>          hash: "priority recipient" -> how many of them are ready
 --   generations:<tract>      hash: consumer -> how often it has joined
+--   heads:<tract>            hash: dialogue -> slot; in an ordered tract, the one message of it that is not in line
+--   line:<tract>:<dialogue>  sorted set of runs "slot:count:priority:recipient", by text
 -- A pause before a message is handed out again is a lease of nobody.
 
 local prefix = string.sub(KEYS[1], 1, -4)
@@ -29,7 +33,13 @@ local function queue(tract, recipient)
   return of('ready', tract) .. (recipient ~= '' and '@' .. recipient or '')
 end
 
+local function count_pending(tract, priority, recipient, count)
+  local field = text(priority) .. ' ' .. recipient
+  if redis.call('HINCRBY', of('pending', tract), field, count) == 0 then redis.call('HDEL', of('pending', tract), field) end
+end
+
 local function make_ready(tract, priority, slot, count, attempts, recipient)
+  count_pending(tract, priority, recipient, count)
   redis.call('ZADD', queue(tract, recipient), 0,
     string.format('%d:%016.0f:%d:%d', 9 - priority, slot, count, attempts))
 end

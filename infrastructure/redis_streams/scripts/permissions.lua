@@ -12,7 +12,7 @@ local commands = {
   {'HSET', log, 'field', 'value'}, {'HGET', log, 'field'}, {'HMGET', log, 'field'},
   {'SETRANGE', log, '0', 'value'}, {'GETRANGE', log, '0', '0'}, {'STRLEN', log}, {'EXISTS', log}, {'TIME'},
   {'PUBLISH', log, 'message'}, {'SUBSCRIBE', log}, {'PING'},
-  {'ZADD', log, '0', 'member'}, {'ZREM', log, 'member'}, {'ZRANGE', log, '0', '0'}, {'ZSCORE', log, 'member'},
+  {'ZADD', log, '0', 'member'}, {'ZREM', log, 'member'}, {'ZRANGE', log, '0', '0'}, {'ZSCORE', log, 'member'}, {'ZCARD', log},
   {'ZRANGEBYSCORE', log, '0', '0'}, {'HGETALL', log}, {'HDEL', log, 'field'}, {'HINCRBY', log, 'field', '1'},
 }
 for _, command in ipairs(redis.acl_check_cmd and commands or {}) do

@@ -22,6 +22,7 @@ local function again()  -- a take whose reply was lost
 end
 
 local function hand_run(priority, slot, count, attempts, recipient)
+  count_pending(tract, priority, recipient, -count)
   local many = math.min(count, demand - #handed / 3)
   for place = slot, slot + many - 1 do
     hand(text(place), priority, attempts + 1)
