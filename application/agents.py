@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from eventsourcing.persistence import PersistenceError
 
 from application.delivery import Delivery
+from application.reading import RecordedMessage
+from application.round import Receipt
 from application.subscription import Subscription
 from domain.errors import CallosumError, InvalidCommandError, LeaseLostError
 from domain.message import Message, Payload
@@ -18,7 +20,7 @@ _logger = logging.getLogger("callosum.agents")
 
 
 class Agent(Protocol):
-    def handle(self, message: Message) -> Awaitable[Payload]:
+    def handle(self, message: RecordedMessage) -> Awaitable[Payload]:
         """Handle a message; what it returns, unless None, is the answer. An exception: it was not handled."""
         ...
 
@@ -31,11 +33,18 @@ class Attachment:
     """
 
     def __init__(
-        self, agent: Agent, subscription: Subscription, *, concurrency: int, timeout: float | None
+        self,
+        agent: Agent,
+        subscription: Subscription,
+        *,
+        concurrency: int,
+        timeout: float | None,
+        on_reply: Callable[[Message, Receipt], None],
     ) -> None:
         if concurrency < 1:
             raise InvalidCommandError("concurrency", f"is {concurrency}; it must be at least 1")
         self._agent = agent
+        self._on_reply = on_reply
         self._subscription = subscription
         self._timeout = timeout
         self._workers = [asyncio.create_task(self._work()) for _ in range(concurrency)]
@@ -81,12 +90,15 @@ class Attachment:
         if answer is None:
             await delivery.ack()
             return
+        reply = self._said(delivery, answer)
         try:
-            await delivery.reply(self._said(delivery, answer))
+            receipt = await delivery.reply(reply)
         except LeaseLostError:
             raise
         except CallosumError as error:  # no payload, a closed dialogue
             await self._failed(delivery, error)
+        else:
+            self._on_reply(reply, receipt)
 
     def _said(self, delivery: Delivery, answer: Payload) -> Message:
         asked = delivery.message

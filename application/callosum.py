@@ -311,10 +311,23 @@ class CorpusCallosum:
         concurrency: int = 1,
         handler_timeout: float | None = None,
         delivery: DeliverySettings | None = None,
+        on_reply: Callable[[Message, Receipt], None] = lambda _message, _receipt: None,
     ) -> AsyncIterator[Attachment]:
-        """Let an agent handle the messages of a tract while the block lasts; then it drains."""
+        """Let an agent handle the messages of a tract while the block lasts; then it drains.
+
+        Args:
+            agent: see `Agent`.
+            tract: whose messages.
+            name: of the consumer, and the sender of what it answers.
+            concurrency: how many it handles at once.
+            handler_timeout: seconds after which one counts as not handled; None: any number.
+            delivery: how deliveries are repeated.
+            on_reply: called with each answer, once it is durable.
+        """
         async with self.subscribe(tract, name, demand=concurrency, delivery=delivery) as subscription:
-            attachment = Attachment(agent, subscription, concurrency=concurrency, timeout=handler_timeout)
+            attachment = Attachment(
+                agent, subscription, concurrency=concurrency, timeout=handler_timeout, on_reply=on_reply
+            )
             try:
                 yield attachment
             finally:

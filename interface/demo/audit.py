@@ -63,7 +63,7 @@ def audit(transcript: Sequence[RecordedMessage], acknowledged: Iterable[Acknowle
 
 def _acknowledgement(message: RecordedMessage) -> Acknowledgement:
     said = Message(**{field: getattr(message, field) for field in Message.__struct_fields__})
-    return Acknowledgement(message.sequence, message.position, content_digest(said).hex())
+    return Acknowledgement(message.sequence, content_digest(said).hex())
 
 
 def _is_question(message: RecordedMessage) -> bool:

@@ -28,27 +28,39 @@ class Survey:
     def __init__(self) -> None:
         self.planned = False
         self.report: Report | None = None
-        self._asked: dict[int, Question] = {}
+        self._asked: dict[Question, None] = {}
+        self._questions_at: dict[int, Question] = {}
         self._answers: dict[Question, Answer] = {}
+
+    @property
+    def open_questions(self) -> list[Question]:
+        return [question for question in self._asked if question not in self._answers]
+
+    def ask(self, question: Question) -> None:
+        """It is being asked."""
+        self._asked[question] = None
+
+    def answer(self, question: Question, answer: Answer) -> None:
+        self._answers[question] = answer
 
     def note(self, said: Said, sequence: int, in_reply_to: int | None) -> None:
         """Take in a message of the dialogue; the same one again changes nothing."""
         if isinstance(said, Question):
-            self._asked[sequence] = said
+            self.ask(said)
+            self._questions_at[sequence] = said
         elif isinstance(said, Plan):
             self.planned = True
         elif isinstance(said, Report):
             self.report = said
         elif in_reply_to is not None:
-            self._answers[self._asked[in_reply_to]] = said
+            self.answer(self._questions_at[in_reply_to], said)
 
     def next_step(self) -> Question | Plan | Report | None:
         """What to say now; None while answers must be waited for, and after the report."""
         if self.report is not None:
             return None
-        asked = set(self._asked.values())
-        unasked = next((question for question in self._questions() if question not in asked), None)
-        waiting = len(asked) - len(self._answers)
+        unasked = next((question for question in self._questions() if question not in self._asked), None)
+        waiting = len(self._asked) - len(self._answers)
         if unasked is not None:
             return unasked if waiting < AT_ONCE else None
         if waiting:

@@ -13,7 +13,7 @@ from rich.text import Text
 from application.reading import RecordedMessage
 from domain.measures import Balance
 from domain.tract import Direction
-from interface.demo.survey import Plan, Report, said_in
+from interface.demo.survey import Plan, Report, role_in, said_in
 from interface.text import one_line, shortened
 
 __all__ = ["Screen"]
@@ -90,7 +90,7 @@ def _row(message: RecordedMessage, sentence: str) -> Text:
     """``  12  planner → count    how many lines has tests/test_cli.py?``; the planner stands on the left."""
     arrow, style = _ARROWS[message.direction]
     tool = message.sender if message.direction is Direction.EXTERNAL_TO_INTERNAL else message.recipient
-    other = "" if message.direction is Direction.INTRA else tool
+    other = "" if message.direction is Direction.INTRA else role_in(tool or "")
     row = Text(f"{message.sequence:>5}  planner ")
     row.append(f"{arrow} {other:<8}", style=style)
     row.append(shortened(one_line(sentence), 100))

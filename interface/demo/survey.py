@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 from typing import assert_never
+from uuid import UUID
 
 import msgspec
 
@@ -19,7 +20,9 @@ __all__ = [
     "Report",
     "Said",
     "Tool",
+    "name_of",
     "payload_of",
+    "role_in",
     "said_in",
 ]
 
@@ -163,3 +166,12 @@ def payload_of(said: Said) -> Payload:
 def said_in(payload: Payload) -> Said:
     """What a payload says. Raises `msgspec.ValidationError` for one that no agent of the demo has sent."""
     return msgspec.convert(payload, Said)  # type: ignore[no-any-return]  # a union is no `type` to mypy
+
+
+def name_of(role: str, dialogue: UUID) -> str:
+    """An agent's name. Each dialogue has its own agents, so that two demos may share a log."""
+    return f"{role}.{dialogue.hex[:8]}"
+
+
+def role_in(name: str) -> str:
+    return name.partition(".")[0]
