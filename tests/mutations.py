@@ -28,6 +28,9 @@ SERVICE: Final = "tests/test_service.py"
 CLOSING: Final = f"{SERVICE}::TestCancellingAndClosing"
 LOG: Final = "tests/test_sqlite_store.py::TestFileLog"
 CAPACITY: Final = "tests/test_capacity.py"
+DEAD: Final = "tests/test_dead_letters.py"
+ORDERED: Final = "tests/test_ordered.py"
+ASKING: Final = "tests/test_asking.py"
 IN_FILE: Final = "tests/test_sqlite_store.py::TestFileInbox"
 FILES: Final = "tests/test_sqlite_files.py"
 PROJECTIONS: Final = "tests/test_projections.py"
@@ -119,11 +122,11 @@ MUTATIONS: Final = (
         "leave-refused-messages-in-the-round",
         ROUND,
         "        self.dialogue.check(messages, waiting=len(self._waiting))\n"
-        "        first = self.dialogue.message_count + len(self._waiting) + 1\n"
-        "        self._waiting.extend(messages)\n",
+        "        first = self.dialogue.message_count + len(self._waiting) + 1\n",
         "        first = self.dialogue.message_count + len(self._waiting) + 1\n"
         "        self._waiting.extend(messages)\n"
-        "        self.dialogue.check(messages, waiting=len(self._waiting) - len(messages))\n",
+        "        self.dialogue.check(messages, waiting=len(self._waiting) - len(messages))\n"
+        "        del self._waiting[-len(messages) :]\n",
         (f"{SERVICE}::TestRefusal::test_one_refused_command_of_a_round_fails_alone",),
     ),
     Mutation(
@@ -311,8 +314,8 @@ MUTATIONS: Final = (
     Mutation(
         "store-the-first-of-a-batch",
         COMMANDS,
-        "            self._first = draft.convey(self._messages, {})",
-        "            self._first = draft.convey(self._messages[:1], {})",
+        "            self._first = draft.convey(self._messages, {}, asks=self._asks)",
+        "            self._first = draft.convey(self._messages[:1], {}, asks=self._asks)",
         (f"{CLOSING}::test_a_cancelled_command_is_stored_whole_or_not_at_all",),
     ),
     Mutation(
@@ -705,5 +708,85 @@ MUTATIONS: Final = (
         (
             "tests/test_capacity.py::TestCapacity::test_both_tracts_full_and_both_answering_do_not_block_each_other",
         ),
+    ),
+    Mutation(
+        "redrive-with-the-old-attempts",
+        INBOX,
+        "attempts = 0 if was_dead else s.attempt - (s.then is Then.BACK)",
+        "attempts = s.attempt - (s.then is Then.BACK)",
+        (
+            f"{IN_FILE}::test_a_dead_letter_that_is_redriven_is_as_new",
+            f"{DEAD}::TestRedriving::test_it_is_delivered_as_if_for_the_first_time",
+        ),
+    ),
+    Mutation(
+        "free-dead-letters-with-the-leases",
+        INBOX,
+        "recipient, near))\n",
+        "recipient, near))\n            c.execute(_LEASE, (s.tract, DEAD_LETTERS, '', 0))\n",
+        (f"{IN_FILE}::test_dead_letters_stay_when_a_consumer_joins_and_when_leases_end",),
+    ),
+    Mutation(
+        "redrive-twice-what-two-ask-for",
+        ROUND,
+        "        if any(settlement in self.settlements for settlement in settlements):\n"
+        "            raise RepeatedError\n",
+        "",
+        (f"{DEAD}::TestRedriving::test_two_at_once_redrive_each_letter_once",),
+    ),
+    Mutation(
+        "hand-out-a-whole-line",
+        "infrastructure/sqlite/lines.py",
+        "    out = 0 if c.fetchone() else 1\n",
+        "    out = a.count\n",
+        (
+            f"{IN_FILE}::test_an_ordered_tract_hands_out_one_message_of_a_dialogue_after_the_other",
+            f"{ORDERED}::TestAnOrderedTract::test_to_competing_consumers_too",
+        ),
+    ),
+    Mutation(
+        "let-a-line-pass-its-dead-letter",
+        INBOX,
+        "recipient, near))\n            return False\n",
+        "recipient, near))\n            return _follow(c, s)\n",
+        (f"{ORDERED}::TestAnOrderedTract::test_behind_a_dead_letter_a_dialogue_waits_and_others_go_on",),
+    ),
+    Mutation(
+        "deliver-answers-to-others",
+        ROUND,
+        "            if not answers:\n",
+        "            if True:\n",
+        (
+            f"{ASKING}::TestAsking::test_the_answer_is_handed_to_nobody_else",
+            f"{ASKING}::TestWithoutAnAnswer::test_a_late_answer_waits_for_who_asks_again",
+        ),
+    ),
+    Mutation(
+        "keep-every-reply-to-a-question",
+        DIALOGUE,
+        "self.open_questions.union(asked).difference(answered)",
+        "self.open_questions.union(asked)",
+        (f"{ASKING}::TestAsking::test_a_third_reply_is_one_too",),
+    ),
+    Mutation(
+        "look-for-an-answer-only-from-now-on",
+        "application/asking.py",
+        "                    if said.position <= since:",
+        "                    if False:",
+        (f"{ASKING}::TestWithoutAnAnswer::test_asking_again_with_the_key_finds_one_that_came_later",),
+    ),
+    Mutation(
+        "tell-of-no-lost-lease",
+        "application/explanation.py",
+        "            yield from lost(step.attempt)\n",
+        "",
+        ("tests/test_explanation.py::TestAMessage::test_whose_leases_were_lost_says_so",),
+    ),
+    Mutation(
+        "end-a-life-at-its-first-outcome",
+        "application/explanation.py",
+        "outcome.result is not Result.RETRIED and recorded.position > redriven",
+        "True",
+        ("tests/test_explanation.py::TestAMessage::test_has_each_attempt_with_consumer_outcome_and_error",),
     ),
 )

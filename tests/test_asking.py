@@ -80,6 +80,17 @@ class TestAsking:
             assert (await following(subscription)).message.payload == "second"
             assert await nothing_comes(subscription)
 
+    async def test_a_third_reply_is_one_too(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
+        asking = asyncio.create_task(ask(callosum, dialogue, "ping"))
+        async with callosum.subscribe(Tract.EXTERNAL, "tool") as tool:
+            asked = await following(tool)
+            for payload in ("first", "second", "third"):
+                await callosum.send_many(dialogue, [answer(payload, 1)])
+            await asked.ack()
+        await asking
+        async with callosum.subscribe(Tract.INTERNAL, "planner", demand=3) as subscription:
+            assert [(await following(subscription)).message.payload for _ in range(2)] == ["second", "third"]
+
     async def test_an_answer_of_another_process_is_found(self, lasting_url: str) -> None:
         async with CorpusCallosum.open(lasting_url) as callosum, CorpusCallosum.open(lasting_url) as other:
             dialogue = await callosum.open_dialogue("asked")

@@ -131,13 +131,16 @@ class TestRedriving:
                 await callosum.dead_letters.redrive()
             assert [each.message.payload for each in await callosum.dead_letters.find()] == [1]
 
-    async def test_two_at_once_redrive_each_letter_once(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
-        await say(callosum, dialogue, *range(20))
-        await bury(callosum, 20)
+    @pytest.mark.parametrize("count", [1, 20])
+    async def test_two_at_once_redrive_each_letter_once(
+        self, callosum: CorpusCallosum, dialogue: UUID, count: int
+    ) -> None:
+        await say(callosum, dialogue, *range(count))
+        await bury(callosum, count)
         first, second = await asyncio.gather(callosum.dead_letters.redrive(), callosum.dead_letters.redrive())
-        assert first + second == 20
+        assert first + second == count
         events = [r.event async for r in callosum.replay() if isinstance(r.event, Dialogue.Redriven)]
-        assert sorted(sequence for event in events for sequence in event.sequences) == list(range(1, 21))
+        assert sorted(sequence for event in events for sequence in event.sequences) == list(range(1, count + 1))
 
     async def test_a_reason_is_text(self, callosum: CorpusCallosum) -> None:
         with pytest.raises(InvalidCommandError, match="reason"):

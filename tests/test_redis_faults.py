@@ -17,7 +17,7 @@ import pytest
 import redis
 from eventsourcing.persistence import OperationalError, StoredEvent, Tracking
 
-from application.inbox import Arrival, Settlement, Then
+from application.inbox import DEAD_LETTERS, Arrival, Settlement, Then
 from application.recorder import AppendRefusedError, LogRecorder, OutcomeUnknownError
 from corpus_callosum import CorpusCallosum, Receipt, Tract
 from infrastructure.redis_streams.append import Append
@@ -198,7 +198,9 @@ class TestCutFiles:
         cut = CutFile(private_server, tmp_path)
         commands = [match.start() for match in re.finditer(rb"\*\d+\r\n\$", cut.text[cut.before :])]
         log = 14  # MULTI and EXEC around 4 events, their 4 places, 2 keys, tracking and head
-        inbox = 12  # 2 arrivals and their levels, 3 to put one among the dead, 5 to end a lease and make one pause
+        inbox = (
+            8 + 5 + 5 + 5
+        )  # an arrival and one in line, their levels; a redrive; a dead letter; a lease's end, a pause
         assert len(commands) == log + inbox
         beside = {cut.before + start + offset for start in commands for offset in (-1, 0, 1)}
         cut.try_at(sorted({*beside, cut.after - 1, cut.after} - {cut.before - 1}))
@@ -225,23 +227,27 @@ class CutFile:
         self._settings = redis_settings(server.url)
         [self._file] = server.directory.glob("appendonlydir/*.incr.aof")
         with opened_process(self._settings) as log:
+            log.inbox.order("internal", ordered=True)
             log.insert_events(
                 events(A, 0),
                 keyed=[keyed("first")],
-                arrivals=[Arrival(0, 0, 2, "external", 2)],
+                arrivals=[Arrival(0, 0, 3, "external", 2)],
                 tracking=Tracking("upstream", 1),
             )
             generation = log.inbox.join("external", "tool")
             log.inbox.take(
-                "external", consumer="tool", generation=generation, lease="lease", demand=2, ack_wait=600_000
+                "external", consumer="tool", generation=generation, lease="lease", demand=3, ack_wait=600_000
             )
+            buried = Settlement("external", "lease", 1002, 1, Then.DEAD)
+            log.insert_events(events(B, 2), settlements=[buried])
             self._nothing = self._everything_of(log)
             self.before = self._file.stat().st_size
             log.insert_events(
                 [*events(A, 1), *events(B, 0, 1), *events(C, 0)],
                 keyed=[keyed("second"), keyed("third", aggregate=C, event=3)],
-                arrivals=[Arrival(1, 0, 3, "external", 2), Arrival(3, 0, 1, "internal", 5, "planner")],
+                arrivals=[Arrival(1, 0, 3, "external", 2), Arrival(3, 0, 2, "internal", 5, "planner")],
                 settlements=[
+                    Settlement("external", DEAD_LETTERS, 1002, 1, Then.AGAIN),
                     Settlement("external", "lease", 1000, 1, Then.DEAD),
                     Settlement("external", "lease", 1001, 1, Then.AGAIN, delay=1000),
                 ],
@@ -286,8 +292,17 @@ class CutFile:
     def _inbox_of(self, log: RedisProcessRecorder) -> Any:
         """All that the server keeps of it."""
         call, prefix = log.datastore.connections.call, log.datastore.keys.log.removesuffix("log")
-        sets = ("ready:external", "ready:internal", "ready:internal@planner", "due:external")
-        hashes = ("lease:external:lease", "lease:external:pause:1001:1", "dead:external", "holder:external")
+        sets = (
+            "ready:external",
+            "ready:internal@planner",
+            "due:external",
+            "dead:external",
+            f"line:internal:{C.hex}",
+        )
+        hashes = (
+            *("lease:external:lease", "lease:external:pause:1001:1", "lease:external:dead", "holder:external"),
+            *("near:external", "pending:external", "pending:internal", "heads:internal"),
+        )
         return (
             [call("ZRANGE", prefix + name, 0, -1) for name in sets],
             [call("HGETALL", prefix + name) for name in hashes],

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from eventsourcing import sqlite as library
 
@@ -26,30 +26,30 @@ from application.inbox import (
 )
 from application.recorder import AppendRefusedError
 from infrastructure.sqlite.datastore import Datastore
+from infrastructure.sqlite.lines import CREATE_LINES, is_ordered, line_up, next_head
 
 __all__ = ["CREATE_INBOX", "SQLiteInbox"]
 
 # A run is of neighbouring slots. A pause before a message is handed out again is a lease of nobody; dead letters
-# are held under one that never ends. In an ordered tract a line has the messages behind a dialogue's head.
+# are held under one that never ends.
 _TABLES: Final = {
     "inbox_ready": "recipient TEXT, urgency INTEGER, slot INTEGER, count INTEGER, attempts INTEGER, "
-    "PRIMARY KEY (tract, urgency, slot)",
+    "PRIMARY KEY (tract, recipient, urgency, slot)",
     "inbox_leases": "lease TEXT, consumer TEXT, due INTEGER, PRIMARY KEY (tract, lease)",
     "inbox_held": "lease TEXT, slot INTEGER, priority INTEGER, attempt INTEGER, recipient TEXT, near INTEGER, "
     "PRIMARY KEY (tract, lease, slot)",
-    "inbox_heads": "line TEXT, slot INTEGER, PRIMARY KEY (tract, line)",
-    "inbox_lines": "line TEXT, slot INTEGER, count INTEGER, priority INTEGER, recipient TEXT, "
-    "PRIMARY KEY (tract, line, slot)",
     "inbox_level": "backlog INTEGER DEFAULT 0, capacity INTEGER, ordered INTEGER DEFAULT 0, PRIMARY KEY (tract)",
     "inbox_generations": "consumer TEXT, generation INTEGER, PRIMARY KEY (tract, consumer)",
+    **CREATE_LINES,
 }
 CREATE_INBOX: Final = [
     f"CREATE TABLE IF NOT EXISTS {name} (tract TEXT, {columns}) WITHOUT ROWID" for name, columns in _TABLES.items()
 ]
 _READY: Final = (
-    "SELECT recipient, urgency, slot, count, attempts FROM inbox_ready "
-    "WHERE tract = ? AND recipient IN ('', ?) ORDER BY urgency, slot LIMIT ?"
+    "SELECT urgency, slot, count, attempts, recipient FROM inbox_ready "
+    "WHERE tract = ? AND recipient = ? ORDER BY urgency, slot LIMIT ?"
 )
+_TAKE_READY: Final = "DELETE FROM inbox_ready WHERE tract = ? AND recipient = ? AND urgency = ? AND slot = ?"
 _MAKE_READY: Final = "INSERT INTO inbox_ready VALUES (?,?,?,?,?,?)"
 _HELD: Final = "SELECT slot, priority, attempt, recipient FROM inbox_held WHERE tract = ? AND lease = ?"
 _HOLD: Final = "INSERT INTO inbox_held VALUES (?,?,?,?,?,?,?)"
@@ -58,12 +58,6 @@ _BACKLOG: Final = (
     "ON CONFLICT (tract) DO UPDATE SET backlog = backlog + ?2"
 )
 _LEASE: Final = "INSERT INTO inbox_leases VALUES (?,?,?,?)"
-_LINE_UP: Final = "INSERT INTO inbox_lines VALUES (?,?,?,?,?,?)"
-_LEAD: Final = "INSERT OR REPLACE INTO inbox_heads VALUES (?,?,?)"
-_HEAD: Final = "SELECT slot FROM inbox_heads WHERE tract = ? AND line = ?"
-_NEXT: Final = (
-    "SELECT slot, count, priority, recipient FROM inbox_lines WHERE tract = ? AND line = ? ORDER BY slot LIMIT 1"
-)
 _DEAD: Final = (
     "SELECT slot, attempt, near FROM inbox_held WHERE tract = ? AND lease = ? AND slot > ? ORDER BY slot LIMIT ?"
 )
@@ -101,7 +95,7 @@ class SQLiteInbox(Inbox):
 
     def order(self, tract: str, ordered: bool) -> None:
         with self._datastore.transaction(commit=True) as c:
-            if _ordered(c, tract) == ordered:
+            if is_ordered(c, tract) == ordered:
                 return
             c.execute(_DEAD, (tract, DEAD_LETTERS, 0, 1))
             if c.fetchone() or _level(c, tract).backlog:
@@ -148,8 +142,7 @@ class SQLiteInbox(Inbox):
                 handed = _fill(c, tract, consumer, lease, demand)
                 if handed:
                     c.execute(_LEASE, (tract, lease, consumer, now + ack_wait))
-            c.execute(_READY, (tract, consumer, 1))
-            left = c.fetchone() is not None
+            left = bool(_ready(c, tract, consumer, 1))
             c.execute("SELECT min(due) FROM inbox_leases WHERE tract = ?", (tract,))
             due = c.fetchone()[0]
         handed.sort(key=lambda message: (-message.priority, message.slot))
@@ -177,7 +170,7 @@ class SQLiteInbox(Inbox):
             in_flight = [InFlight(consumer or None, *row) for consumer, *row in c.fetchall()]
             c.execute("SELECT count(*) FROM inbox_held WHERE tract = ? AND lease = ?", (tract, DEAD_LETTERS))
             dead: int = c.fetchone()[0]
-            return InboxState(_level(c, tract), _ordered(c, tract), pending, in_flight, dead)
+            return InboxState(_level(c, tract), is_ordered(c, tract), pending, in_flight, dead)
 
     def holding(self, tract: str, slot: int) -> Holding | None:
         with self._datastore.transaction(commit=False) as c:
@@ -272,49 +265,23 @@ def _redrives(settlement: Settlement) -> bool:
 
 
 def _arrive(c: library.SQLiteCursor, a: Arrival, slot: int, line: str) -> None:
-    """In an ordered tract, at the end of its dialogue's line; if there is none, its first message is the head."""
     c.execute(_BACKLOG, (a.tract, a.count))
-    recipient, ready = a.recipient or "", a.count
-    if _ordered(c, a.tract):
-        c.execute(_HEAD, (a.tract, line))
-        ready = 0 if c.fetchone() else 1
-        if ready:
-            c.execute(_LEAD, (a.tract, line, slot))
+    ready = line_up(c, a, line, slot) if is_ordered(c, a.tract) else a.count
     if ready:
-        c.execute(_MAKE_READY, (a.tract, recipient, 9 - a.priority, slot, ready, 0))
-    if ready < a.count:
-        c.execute(_LINE_UP, (a.tract, line, slot + ready, a.count - ready, a.priority, recipient))
+        c.execute(_MAKE_READY, (a.tract, a.recipient or "", 9 - a.priority, slot, ready, 0))
 
 
 def _follow(c: library.SQLiteCursor, s: Settlement) -> bool:
-    """When the head of a line is done with, the next one is the head; whether there is one."""
-    c.execute(_HEAD, (s.tract, s.line))
-    head = c.fetchone()
-    if head is None or head[0] != s.slot:
-        return False
-    c.execute(_NEXT, (s.tract, s.line))
-    following = c.fetchone()
-    if following is None:
-        c.execute("DELETE FROM inbox_heads WHERE tract = ? AND line = ?", (s.tract, s.line))
-        return False
-    slot, count, priority, recipient = following
-    c.execute("DELETE FROM inbox_lines WHERE tract = ? AND line = ? AND slot = ?", (s.tract, s.line, slot))
-    if count > 1:
-        c.execute(_LINE_UP, (s.tract, s.line, slot + 1, count - 1, priority, recipient))
-    c.execute(_LEAD, (s.tract, s.line, slot))
-    c.execute(_MAKE_READY, (s.tract, recipient, 9 - priority, slot, 1, 0))
-    return True
+    """Whether another message is out, now that this one is done with."""
+    head = next_head(c, s.tract, s.line, s.slot)
+    if head is not None:
+        c.execute(_MAKE_READY, (s.tract, head.recipient, 9 - head.priority, head.slot, 1, 0))
+    return head is not None
 
 
 def _level(c: library.SQLiteCursor, tract: str) -> Level:
     c.execute("SELECT backlog, capacity FROM inbox_level WHERE tract = ?", (tract,))
     return Level(*(c.fetchone() or (0, None)))
-
-
-def _ordered(c: library.SQLiteCursor, tract: str) -> bool:
-    c.execute("SELECT ordered FROM inbox_level WHERE tract = ?", (tract,))
-    found = c.fetchone()
-    return bool(found and found[0])
 
 
 def _release(c: library.SQLiteCursor, tract: str, lease: str) -> None:
@@ -326,20 +293,28 @@ def _release(c: library.SQLiteCursor, tract: str, lease: str) -> None:
     c.execute("DELETE FROM inbox_leases WHERE tract = ? AND lease = ?", (tract, lease))
 
 
+def _ready(c: library.SQLiteCursor, tract: str, consumer: str, demand: int) -> list[Any]:
+    """Runs for all and for this consumer, in their common order. One query would pass over the others'."""
+    runs = []
+    for recipient in ("", consumer):
+        c.execute(_READY, (tract, recipient, demand))
+        runs += c.fetchall()
+    return sorted(runs, key=lambda run: (run[0], run[1]))
+
+
 def _fill(c: library.SQLiteCursor, tract: str, consumer: str, lease: str, demand: int) -> list[Handed]:
-    c.execute(_READY, (tract, consumer, demand))
     handed: list[Handed] = []
-    for recipient, urgency, slot, count, attempts in c.fetchall():
+    for urgency, slot, count, attempts, recipient in _ready(c, tract, consumer, demand):
         many = min(count, demand - len(handed))
         if many == 0:
             break
-        c.execute("DELETE FROM inbox_ready WHERE tract = ? AND urgency = ? AND slot = ?", (tract, urgency, slot))
+        c.execute(_TAKE_READY, (tract, recipient, urgency, slot))
         if many < count:
             rest = (tract, recipient, urgency, slot + many, count - many, attempts)
             c.execute(_MAKE_READY, rest)
         handed += (Handed(place, 9 - urgency, attempts + 1) for place in range(slot, slot + many))
-        held = [
-            (tract, lease, place, 9 - urgency, attempts + 1, recipient, None) for place in range(slot, slot + many)
-        ]
-        c.executemany(_HOLD, held)
+        c.executemany(
+            _HOLD,
+            [(tract, lease, one.slot, one.priority, one.attempt, recipient, None) for one in handed[-many:]],
+        )
     return handed
