@@ -6,11 +6,20 @@ from typing import ClassVar, cast
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError, Application, Repository, project_aggregate
-from eventsourcing.persistence import Mapper
+from eventsourcing.persistence import Mapper, Recording
 
 from application.codec import EventMapper
 from application.errors import LogError
-from application.recorder import FIRST_CHAIN, Entry, LogLostError, LogRecorder, next_chain, stored_digest
+from application.inbox import Arrival, Settlement
+from application.recorder import (
+    FIRST_CHAIN,
+    Entry,
+    KeyedMessage,
+    LogLostError,
+    LogRecorder,
+    next_chain,
+    stored_digest,
+)
 from domain.consumer import Consumer
 from domain.dialogue import Dialogue
 from domain.errors import ConsumerNotFoundError, DialogueNotFoundError
@@ -74,6 +83,24 @@ class DialogueLog(Application[UUID]):
             assert isinstance(joined, Consumer.Joined), "its first event"
             name = self._names[consumer] = joined.name
         return name
+
+    def append(
+        self,
+        *aggregates: Dialogue | Consumer,
+        keyed: Sequence[KeyedMessage] = (),
+        arrivals: Sequence[Arrival] = (),
+        settlements: Sequence[Settlement] = (),
+    ) -> list[Recording[UUID]]:
+        """Store the pending events of all of these together, and keep the aggregates in the cache.
+
+        What `Application.save` does, without asking every object by two Protocols whether it is an event or an
+        aggregate: on Python 3.11 that is a fifth of what an append of many dialogues takes.
+        """
+        events = [event for aggregate in aggregates for event in aggregate.collect_events()]
+        recordings = self.events.put(events, keyed=keyed, arrivals=arrivals, settlements=settlements)
+        for aggregate in aggregates:
+            self._cache.put(aggregate.id, aggregate)
+        return recordings
 
     def exists(self, dialogue: UUID) -> bool:
         return bool(self.recorder.select_stream(dialogue, limit=1))

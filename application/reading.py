@@ -226,10 +226,9 @@ def messages_at(log: DialogueLog, slots: Iterable[int]) -> dict[int, RecordedMes
     for slot in slots:
         of.setdefault(slot // 1000, []).append(slot)
     found: dict[int, RecordedMessage] = {}
-    for position, some in of.items():
-        [recorded] = log.read(after=position - 1, limit=1, stop=position)
-        said = messages_of(recorded)
-        found |= {slot: said[slot % 1000] for slot in some}
+    for entry in log.recorder.entries_at(sorted(of)):
+        said = messages_of(log.recorded(entry))
+        found |= {slot: said[slot % 1000] for slot in of[entry.id]}
     return found
 
 

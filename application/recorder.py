@@ -190,6 +190,10 @@ class LogRecorder(ApplicationRecorder):
         """Entries at positions after + 1 to `stop` (inclusive), at most `limit`, in order."""
 
     @abstractmethod
+    def entries_at(self, positions: Sequence[int]) -> Sequence[Entry]:
+        """The entries at these ascending positions, those that there are."""
+
+    @abstractmethod
     def select_stream(self, originator_id: UUID, *, after: int = 0, limit: int) -> Sequence[Entry]:
         """An aggregate's entries of versions after + 1 and on, at most `limit`, in order."""
 

@@ -256,7 +256,7 @@ class Round:
             if (consumer := settling.stored()) is not None:
                 settlements += settling.settlements
                 changed.append(consumer)
-        stored = self._log.save(*changed, keyed=keyed, arrivals=arrivals, settlements=settlements)
+        stored = self._log.append(*changed, keyed=keyed, arrivals=arrivals, settlements=settlements)
         return _places((recording.domain_event, recording.notification.id) for recording in stored)
 
 

@@ -20,9 +20,9 @@ from application.commands import Command, Join, Leave, Settle
 from application.commit import Writer
 from application.delivery import Delivery, DeliverySettings, End, Held
 from application.errors import CallosumClosedError
-from application.inbox import Inbox, Settlement, Then
+from application.inbox import Inbox, Settlement, Taken, Then
 from application.log import DialogueLog
-from application.reading import Reader, messages_at
+from application.reading import Reader, RecordedMessage, messages_at
 from domain.consumer import Outcome, Result
 from domain.errors import CallosumError, InvalidCommandError, LeaseLostError
 from domain.tract import Tract
@@ -236,17 +236,8 @@ class Subscription:
 
         Until all of it is handed over the lease stays the same, so what fails on the way is taken again.
         """
-        taken = await self._reader.call(
-            self._inbox.take,
-            self.tract,
-            consumer=self.name,
-            generation=self._generation,
-            lease=self._lease,
-            demand=min(self._credit, _MOST_AT_ONCE),
-            ack_wait=self._ack_wait,
-        )
+        taken, messages = await self._reader.call(self._take_and_read, min(self._credit, _MOST_AT_ONCE))
         if taken.handed:
-            messages = await self._reader.call(messages_at, self._log, [handed.slot for handed in taken.handed])
             held = [Held(self.tract, self._lease, handed, messages[handed.slot]) for handed in taken.handed]
             self._lease = uuid4().hex
             await self._hand_over(held)
@@ -255,6 +246,18 @@ class Subscription:
         due = None if taken.next_due is None else taken.next_due / 1000 + 0.001
         polls = [wait for wait in (due, self._inbox.look_every) if wait is not None]
         return min(polls, default=None)
+
+    def _take_and_read(self, demand: int) -> tuple[Taken, dict[int, RecordedMessage]]:
+        """In one of the reader's threads."""
+        taken = self._inbox.take(
+            self.tract,
+            consumer=self.name,
+            generation=self._generation,
+            lease=self._lease,
+            demand=demand,
+            ack_wait=self._ack_wait,
+        )
+        return taken, messages_at(self._log, [handed.slot for handed in taken.handed])
 
     async def _hand_over(self, held: Sequence[Held]) -> None:
         """To whoever iterates; what is not to be delivered is recorded before it leaves the inbox."""

@@ -208,6 +208,10 @@ class RedisLogRecorder(LogRecorder):
                 self.datastore.growth.looked(stream.tip()[0])
         return entries
 
+    def entries_at(self, positions: Sequence[int]) -> Sequence[Entry]:
+        with self._reading() as stream:
+            return stream.at(positions)
+
     def select_notifications(
         self,
         start: int | None,

@@ -247,16 +247,25 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
     def select_entries(self, *, after: int, limit: int, stop: int | None = None) -> Sequence[Entry]:
         return self._entries(_LOG + _IN_ORDER, (after, _through(stop), limit))
 
+    def entries_at(self, positions: Sequence[int]) -> Sequence[Entry]:
+        with self.datastore.transaction(commit=False) as c:
+            rows = []
+            for position in positions:
+                c.execute(_LOG, (position - 1, position))
+                rows += c.fetchall()
+        return [self._entry(row) for row in rows]
+
     def select_stream(self, originator_id: UUID | str, *, after: int = 0, limit: int) -> Sequence[Entry]:
         return self._entries(_STREAM, (_stored(originator_id), after, limit))
 
     def _entries(self, statement: str, parameters: tuple[str | int, ...]) -> Sequence[Entry]:
         with self.datastore.transaction(commit=False) as c:
             c.execute(statement, parameters)
-            return [
-                Entry(self.convert_originator_id(originator_id), version, topic, state, position, at, chain)
-                for position, originator_id, version, topic, at, chain, state in c.fetchall()
-            ]
+            return [self._entry(row) for row in c.fetchall()]
+
+    def _entry(self, row: Sequence[Any]) -> Entry:
+        position, originator_id, version, topic, at, chain, state = row
+        return Entry(self.convert_originator_id(originator_id), version, topic, state, position, at, chain)
 
     def head(self) -> int:
         """The last position; 0 when the log is empty."""

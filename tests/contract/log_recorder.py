@@ -106,6 +106,9 @@ class LogRecorderContract(LogContract):
         assert log.select_entries(after=3, limit=4, stop=5) == everything[3:5]
         assert log.select_entries(after=8, limit=4, stop=20) == everything[8:]
         assert log.select_entries(after=10, limit=4) == []
+        assert log.entries_at([2, 3, 7]) == [everything[1], everything[2], everything[6]]
+        assert log.entries_at([10, 11]) == everything[9:]
+        assert log.entries_at([]) == []
 
     def test_a_stream_is_read_page_by_page(self, log: LogRecorder) -> None:
         for version in range(1, 8):
