@@ -2,33 +2,26 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Self, TypedDict, TypeVar, Unpack
 from uuid import UUID, uuid4
 from weakref import WeakValueDictionary
 
-from eventsourcing.persistence import InfrastructureFactoryError
-from eventsourcing.utils import TopicError
-
 from application.agents import Agent, Attachment
-from application.asking import Answers
 from application.commands import Close, Convey, Open
-from application.commit import Writer
 from application.dead_letters import DeadLetters
 from application.delivery import DeliverySettings
-from application.errors import CallosumClosedError, StoreSettingsError
+from application.errors import CallosumClosedError
 from application.explanation import Explanation, explain
 from application.importing import ImportReport, import_transcripts
-from application.inbox import Inbox, NotEmptyError
-from application.log import DialogueLog
 from application.overview import TractInbox, inboxes
-from application.read_side import ReadSide
-from application.reading import Reader, RecordedMessage
+from application.parts import Parts
+from application.reading import RecordedMessage
 from application.round import Receipt
-from application.settings import USUAL_CAPACITY, Settings, store_environment, views_path
-from application.subscription import Bells, Subscription
+from application.settings import Settings
+from application.subscription import Subscription
 from application.validation import (
     FEW,
     MOST_NAME,
@@ -43,41 +36,16 @@ from application.validation import (
 from application.verification import Verification, verify
 from domain.dialogue import Dialogue, Kind
 from domain.errors import InvalidCommandError
-from domain.measures import EmergenceSettings
 from domain.message import Message, Payload, encoded_size
 from domain.tract import Priority, Tract
 from projections.answers import ConsciousnessMetrics, DialogueList, DialogueSummary, FindingList, Grouping
-from projections.consciousness import Consciousness
 from projections.fold import Recorded
 from projections.queries import DialogueSort, Queries
 from projections.states import Status
-from projections.views import Views
 
 __all__ = ["CorpusCallosum"]
 
 _T = TypeVar("_T")
-
-
-def _opened(environment: dict[str, str], settings: Settings) -> DialogueLog:
-    log = DialogueLog(environment)
-    log.delivers = settings.deliver
-    try:
-        for tract in Tract:
-            _bound(log.recorder.inbox, tract, settings.capacity)
-            if settings.ordered is not None:
-                log.recorder.inbox.order(tract, tract in settings.ordered)
-    except BaseException:  # whatever it is, nobody else will close it
-        log.close()
-        raise
-    return log
-
-
-def _bound(inbox: Inbox, tract: Tract, capacity: int | None) -> None:
-    """Unless it is said, the capacity stays what it is: other processes have opened the log, too."""
-    if capacity is None and inbox.level(tract).capacity is None:
-        capacity = USUAL_CAPACITY
-    if capacity is not None:
-        inbox.configure(tract, capacity)
 
 
 class MessageFields(TypedDict, total=False):
@@ -108,7 +76,7 @@ class CorpusCallosum:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._opened = False
+        self._parts: Parts | None = None
         self._closing: asyncio.Future[None] | None = None
         self._turns: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
@@ -120,36 +88,10 @@ class CorpusCallosum:
         return cls(settings)
 
     async def __aenter__(self) -> Self:
-        if self._opened or self._closing is not None:
+        if self._parts is not None or self._closing is not None:
             raise InvalidCommandError("service", "was opened before; open another one")
-        settings = self._settings
-        environment = store_environment(settings.url)
-        environment["AGGREGATE_CACHE_MAXSIZE"] = str(settings.cached_dialogues)
-        try:
-            self._log = await asyncio.to_thread(_opened, environment, settings)
-        except (TopicError, InfrastructureFactoryError, NotEmptyError, ValueError) as error:
-            raise StoreSettingsError(str(error)) from error
-        try:
-            self._read_side = await self._open_read_side(settings)
-        except BaseException:  # cancelled too: nobody else will close it
-            await asyncio.to_thread(self._log.close)
-            raise
-        self._writer = Writer(self._log, clock=lambda: datetime.now(UTC))
-        self._bells = Bells(self._log.recorder.inbox)
-        self._answers = Answers(self._log, self._reader)
-        self._dead_letters = DeadLetters(self._log, self._writer, self._reader)
-        self._opened = True
+        self._parts = await Parts.open(self._settings)
         return self
-
-    async def _open_read_side(self, settings: Settings) -> ReadSide:
-        views = await asyncio.to_thread(lambda: Views(views_path(settings, self._log.epoch)))
-        emergence = EmergenceSettings(
-            settings.emergence_window, settings.emergence_minimum, settings.emergence_threshold
-        )
-        self._reader = Reader(self._log)
-        return ReadSide(
-            self._log, self._reader, views, Consciousness(views, emergence) if settings.project else None
-        )
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
@@ -159,22 +101,11 @@ class CorpusCallosum:
 
         Every call returns when all is closed, however many there are. Cancelling one stops only its waiting.
         """
-        if self._opened:
-            self._opened = False
-            self._closing = asyncio.ensure_future(self._close())
+        if self._parts is not None:
+            parts, self._parts = self._parts, None
+            self._closing = asyncio.ensure_future(parts.close())
         if self._closing is not None:
             await asyncio.shield(self._closing)
-
-    async def _close(self) -> None:
-        async with AsyncExitStack() as last_first:
-            last_first.push_async_callback(asyncio.to_thread, self._log.close)
-            last_first.push_async_callback(self._read_side.close)
-            last_first.push_async_callback(self._reader.close)
-            last_first.push_async_callback(self._read_side.end)
-            last_first.callback(self._log.recorder.interrupt)
-            last_first.callback(self._reader.end)
-            last_first.push_async_callback(self._writer.close)
-            last_first.push_async_callback(self._bells.end)
 
     # Commands
 
@@ -192,7 +123,7 @@ class CorpusCallosum:
         def create(now: datetime) -> Dialogue:
             return Dialogue.open(dialogue, subject, checked, now=now)
 
-        await self._open_writer.submit(Open(dialogue, create, lambda _: False, encoded_size(checked)))
+        await self._open.writer.submit(Open(dialogue, create, lambda _: False, encoded_size(checked)))
         return dialogue
 
     async def send(
@@ -229,7 +160,7 @@ class CorpusCallosum:
         return await self._say(dialogue, messages, asks=False)
 
     async def _say(self, dialogue: UUID, messages: Sequence[Message], *, asks: bool) -> list[Receipt]:
-        writer = self._open_writer
+        writer = self._open.writer
         check_id(dialogue)
         check_batch(messages)
         if len(messages) <= FEW and dialogue not in self._turns:  # nobody is half-way with this dialogue
@@ -266,7 +197,7 @@ class CorpusCallosum:
         async def say() -> Receipt:
             return (await self._say(dialogue, [message], asks=True))[0]
 
-        return await self._answers.ask(dialogue, say, timeout)
+        return await self._open.answers.ask(dialogue, say, timeout)
 
     def subscribe(
         self,
@@ -290,11 +221,12 @@ class CorpusCallosum:
         if demand < 0:
             raise InvalidCommandError("demand", f"is {demand}; it cannot be negative")
         check_text("consumer", consumer, most=MOST_NAME)
+        parts = self._open
         return Subscription(
-            self._log,
-            self._open_writer,
-            self._reader,
-            self._bells,
+            parts.log,
+            parts.writer,
+            parts.reader,
+            parts.bells,
             tract=of,
             name=consumer,
             demand=demand,
@@ -337,7 +269,7 @@ class CorpusCallosum:
         """Nothing more will be said in it. The position of the event; `reason` has 1 to 2000 characters."""
         check_id(dialogue)
         check_text("reason", reason)
-        writer = self._open_writer
+        writer = self._open.writer
         async with self._turn(dialogue):
             answer = writer.submit(Close(dialogue, reason))
         return await answer
@@ -346,7 +278,7 @@ class CorpusCallosum:
 
     async def inbox(self) -> list[TractInbox]:
         """What is on its way, for each tract."""
-        return await self._open_reader.call(inboxes, self._log)
+        return await self._open.reader.call(inboxes, self._open.log)
 
     async def explain(self, dialogue: UUID, sequence: int) -> Explanation:
         """One message's whole life: accepted, each attempt and its outcome, where it stands, what answered it.
@@ -355,14 +287,12 @@ class CorpusCallosum:
             DialogueNotFoundError, MessageNotFoundError
         """
         check_id(dialogue)
-        return await self._open_reader.call(explain, self._log, dialogue, sequence)
+        return await self._open.reader.call(explain, self._open.log, dialogue, sequence)
 
     @property
     def dead_letters(self) -> DeadLetters:
         """Messages that were given up: to find, to redrive, to discard."""
-        if not self._opened:
-            raise CallosumClosedError
-        return self._dead_letters
+        return self._open.dead_letters
 
     async def import_transcripts(
         self, *paths: str | Path, progress: Callable[[ImportReport], None] = lambda _: None
@@ -376,8 +306,8 @@ class CorpusCallosum:
         Raises:
             OSError: a file cannot be read; what was imported before it stays.
         """
-        files = [Path(path) for path in paths]
-        return await import_transcripts(self._log, self._open_writer, self._reader, files, progress)
+        parts, files = self._open, [Path(path) for path in paths]
+        return await import_transcripts(parts.log, parts.writer, parts.reader, files, progress)
 
     # The read models. Each answer includes at least position `at_least`; None: all that is stored when asked.
 
@@ -419,12 +349,12 @@ class CorpusCallosum:
                 kind=of_kind, status=of_status, pattern=pattern, sort=by, descending=descending, limit=limit
             )
 
-        return await self._open_read_models.ask(query, at_least)
+        return await self._open.read_side.ask(query, at_least)
 
     async def grouped(self, by: str, kind: Kind = Kind.RECORDED, *, at_least: int | None = None) -> Grouping:
         """The dialogues of a kind by the values of one of their attributes, with the measures' means."""
         of_kind = member(Kind, kind) or Kind.RECORDED
-        return await self._open_read_models.ask(lambda queries: queries.grouped(by, of_kind), at_least)
+        return await self._open.read_side.ask(lambda queries: queries.grouped(by, of_kind), at_least)
 
     async def findings(
         self,
@@ -443,14 +373,14 @@ class CorpusCallosum:
         def query(queries: Queries) -> FindingList:
             return queries.findings(dialogue=dialogue, kind=of_kind, pattern=pattern, limit=limit)
 
-        return await self._open_read_models.ask(query, at_least)
+        return await self._open.read_side.ask(query, at_least)
 
     # The log
 
     async def transcript(self, dialogue: UUID) -> AsyncIterator[RecordedMessage]:
         """What was said in a dialogue up to now, in order. Raises DialogueNotFoundError."""
         check_id(dialogue)
-        async for message in self._open_reader.transcript(dialogue):
+        async for message in self._open.reader.transcript(dialogue):
             yield message
 
     async def follow(self, after: int = 0) -> AsyncIterator[Recorded]:
@@ -461,7 +391,7 @@ class CorpusCallosum:
         Raises:
             LogLostError: the store came back without events that were seen here; what follows them is unknown.
         """
-        async for event in self._open_reader.follow(after):
+        async for event in self._open.reader.follow(after):
             yield event
 
     async def replay(
@@ -471,7 +401,7 @@ class CorpusCallosum:
 
         Times are the log's own (`at`), in whole milliseconds, and must have a time zone.
         """
-        reader = self._open_reader
+        reader = self._open.reader
         after, last = await reader.bounds(start, stop)
         async for event in reader.pages(after, last):
             yield event
@@ -482,31 +412,19 @@ class CorpusCallosum:
         Args:
             progress: called now and then, from another thread, with (position, head).
         """
-        return await self._open_reader.call(verify, self._log, progress)
+        return await self._open.reader.call(verify, self._open.log, progress)
 
     def _turn(self, dialogue: UUID) -> asyncio.Lock:
         """Held while a command is checked, so that a large batch is not overtaken in its dialogue."""
         return self._turns.setdefault(dialogue, asyncio.Lock())
 
     @property
-    def _open_writer(self) -> Writer:
-        if not self._opened:
+    def _open(self) -> Parts:
+        if self._parts is None:
             raise CallosumClosedError
-        return self._writer
-
-    @property
-    def _open_read_models(self) -> ReadSide:
-        if not self._opened:
-            raise CallosumClosedError
-        return self._read_side
+        return self._parts
 
     async def _ask_about(self, scope: UUID | Kind, query: Callable[[Queries], _T], at_least: int | None) -> _T:
         if isinstance(scope, Kind):
-            return await self._open_read_models.ask(query, at_least)
-        return await self._open_read_models.ask_about(scope, query, at_least)
-
-    @property
-    def _open_reader(self) -> Reader:
-        if not self._opened:
-            raise CallosumClosedError
-        return self._reader
+            return await self._open.read_side.ask(query, at_least)
+        return await self._open.read_side.ask_about(scope, query, at_least)

@@ -1,7 +1,7 @@
 """Dead letters: what was given up and why, and the way back or out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -17,6 +17,7 @@ from application.validation import check_id, check_text, member
 from domain.consumer import Consumer, Result
 from domain.errors import DeadLetterGoneError, InvalidCommandError
 from domain.tract import Tract
+from projections.fold import Recorded
 
 __all__ = ["DeadLetter", "DeadLetters"]
 
@@ -187,13 +188,17 @@ def _letters(log: DialogueLog, tract: Tract, after: int) -> list[DeadLetter]:
 
 def _letter(log: DialogueLog, tract: Tract, buried: Buried, message: RecordedMessage) -> DeadLetter:
     """The outcome that made it one stands in the append that did."""
-    after, place = buried.near - 1, (message.dialogue, message.sequence)
-    while True:
-        page = log.read(after=after, limit=_PAGE)
-        for recorded in page:
-            for outcome in recorded.event.outcomes if isinstance(recorded.event, Consumer.Settled) else ():
-                if (outcome.dialogue, outcome.sequence) == place and outcome.result is Result.DEAD_LETTERED:
-                    name = log.consumer_name(recorded.event.originator_id)
-                    error = outcome.error or ""
-                    return DeadLetter(tract, message, buried.attempt, name, error, recorded.at, buried.slot)
-        after = page[-1].position  # IndexError: the inbox tells what the log does not; that is no dead letter
+    place = (message.dialogue, message.sequence)
+    for recorded in _events_from(log, buried.near):
+        for outcome in recorded.event.outcomes if isinstance(recorded.event, Consumer.Settled) else ():
+            if (outcome.dialogue, outcome.sequence) == place and outcome.result is Result.DEAD_LETTERED:
+                name, error = log.consumer_name(recorded.event.originator_id), outcome.error or ""
+                return DeadLetter(tract, message, buried.attempt, name, error, recorded.at, buried.slot)
+    raise AssertionError(f"the log does not tell of the end of message {place}, as the inbox does")
+
+
+def _events_from(log: DialogueLog, position: int) -> Iterator[Recorded]:
+    after = position - 1
+    while page := log.read(after=after, limit=_PAGE):
+        yield from page
+        after = page[-1].position

@@ -6,7 +6,16 @@ from uuid import UUID
 
 import pytest
 
-from corpus_callosum import Consumer, CorpusCallosum, DeliverySettings, InvalidCommandError, Message, Result, Tract
+from corpus_callosum import (
+    Consumer,
+    CorpusCallosum,
+    DeliverySettings,
+    InvalidCommandError,
+    Message,
+    Receipt,
+    Result,
+    Tract,
+)
 from tests.deliveries import following, outcomes, say, settled
 
 
@@ -26,6 +35,24 @@ class TestAnAgent:
         assert answer.at == recorded.at
         assert answer.position == recorded.position - 1
         assert question.position < answer.position
+
+    async def test_what_it_said_is_told_with_its_receipt(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
+        class Echo:
+            async def handle(self, message: Message) -> object:
+                return message.payload
+
+        told: list[tuple[Message, Receipt]] = []
+
+        def note(message: Message, receipt: Receipt) -> None:
+            told.append((message, receipt))
+
+        async with callosum.attach(Echo(), Tract.EXTERNAL, "echo", on_reply=note):
+            await say(callosum, dialogue, "hello", None)
+            await settled(callosum, 2)
+        [(message, receipt)] = told
+        said = [said async for said in callosum.transcript(dialogue)]
+        assert (message.payload, message.sender) == ("hello", "echo")
+        assert receipt == Receipt(dialogue, 3, said[2].position)
 
     async def test_needs_at_least_one_worker(self, callosum: CorpusCallosum) -> None:
         class Idle:

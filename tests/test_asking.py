@@ -159,6 +159,6 @@ class TestWithoutAnAnswer:
         def fail() -> int:
             raise PersistenceError("away")
 
-        monkeypatch.setattr(callosum._log, "head", fail)
+        monkeypatch.setattr(callosum._open.log, "head", fail)
         with pytest.raises(PersistenceError, match="away"):
             await ask(callosum, dialogue, "ping")

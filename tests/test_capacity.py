@@ -40,7 +40,7 @@ class TestCapacity:
 
     async def test_it_is_ten_thousand_at_first(self, callosum: CorpusCallosum) -> None:
         for tract in Tract:
-            assert callosum._log.recorder.inbox.level(tract) == Level(0, 10_000)
+            assert callosum._open.log.recorder.inbox.level(tract) == Level(0, 10_000)
 
     async def test_settling_makes_room(self, url: str) -> None:
         async with bounded(url, 1) as callosum:

@@ -134,7 +134,7 @@ async def rounds(url: str, *, messages: int, consumers: int, kills: int, seed: i
             async with asyncio.timeout(30 + messages / 200):
                 outcomes = await until_acked(callosum, messages)
             assert (await callosum.verify()).problem is None
-            assert callosum._log.recorder.inbox.level(Tract.EXTERNAL).backlog == 0
+            assert callosum._open.log.recorder.inbox.level(Tract.EXTERNAL).backlog == 0
     return outcomes
 
 

@@ -181,7 +181,7 @@ class TestTheService:
 
     async def test_does_not_answer_from_what_was_lost(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
         assert (await callosum.consciousness_metrics(dialogue)).total_messages == 2
-        runner = callosum._read_side._runner
+        runner = callosum._open.read_side._runner
         assert runner is not None
         assert runner.refolds == ["they include position 3, which the log does not have"]
 
@@ -227,7 +227,7 @@ async def waiting_for_more(callosum: CorpusCallosum, events: AsyncIterator[Recor
         return await anext(events)
 
     task = asyncio.create_task(following())
-    while callosum._reader._tail._thread is None:  # noqa: ASYNC110  # nothing tells of it
+    while callosum._open.reader._tail._thread is None:  # noqa: ASYNC110  # nothing tells of it
         await asyncio.sleep(0)
     return task
 

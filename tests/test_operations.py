@@ -23,6 +23,7 @@ from infrastructure.redis_streams.connection import Connections
 from infrastructure.redis_streams.datastore import Datastore
 from infrastructure.redis_streams.private_server import PrivateServer
 from tests.contract.log_recorder import let_it_block
+from tests.deliveries import following
 from tests.processes import ROOT
 from tests.servers import PrivateServerFactory
 from tests.test_lost_tail import waiting_for_more
@@ -46,6 +47,12 @@ def steps(block: str) -> list[str]:
 
 
 GRANT, BACKUP, RESTORE = map(steps, blocks("console"))
+
+
+def thought(in_reply_to: int | None) -> Message:
+    return Message(
+        source=Tract.EXTERNAL, target=Tract.INTERNAL, sender="pytest", payload="passed", in_reply_to=in_reply_to
+    )
 
 
 def messages(count: int) -> list[Message]:
@@ -175,7 +182,7 @@ class TestTheUser:
             events = callosum.follow()
             assert [(await anext(events)).position for _ in range(2)] == [1, 2]
             following = await waiting_for_more(callosum, events)
-            await asyncio.to_thread(let_it_block, callosum._log.recorder)
+            await asyncio.to_thread(let_it_block, callosum._open.log.recorder)
             await self._another_sends(url, dialogue)
             assert (await asyncio.wait_for(following, 5)).position == 3
             assert (await callosum.consciousness_metrics(dialogue)).total_messages == 4
@@ -183,6 +190,30 @@ class TestTheUser:
             assert [event.position async for event in callosum.replay()] == [1, 2, 3]
             await callosum.close_dialogue(dialogue, "done")
             assert (await callosum.verify()).problem is None
+
+    async def test_it_may_take_and_settle(self, url: str) -> None:
+        ordered = Settings(url=url, ordered=frozenset({Tract.INTERNAL}), project=False, views=IN_MEMORY)
+        async with CorpusCallosum.open(settings=ordered) as callosum:
+            dialogue = await callosum.open_dialogue("a subject")
+            await callosum.send_many(dialogue, messages(4))
+            async with callosum.subscribe(Tract.EXTERNAL, "pytest", demand=4) as subscription:
+                acked, retried, dead, held = [await following(subscription) for _ in range(4)]
+                await acked.ack()
+                await retried.nak("not now", delay=0.01)
+                await dead.term("never")
+                await held.in_progress()
+                assert (await following(subscription)).attempt == 2
+                assert (await callosum.explain(dialogue, 4)).consumer == "pytest"
+                assert (await callosum.inbox())[1].dead_letters == 1
+                assert [letter.error for letter in await callosum.dead_letters.find()] == ["never"]
+                assert await callosum.dead_letters.redrive() == 1
+                await held.reply(thought(4))
+            await callosum.send_many(dialogue, [thought(None), thought(None)])
+            async with callosum.subscribe(Tract.INTERNAL, "planner") as subscription:
+                for _ in range(3):
+                    await (await following(subscription)).ack()
+            async with callosum.subscribe(Tract.EXTERNAL, "pytest"):
+                pass
 
     async def _another_sends(self, url: str, dialogue: UUID) -> Receipt:
         async with CorpusCallosum.open(settings=Settings(url=url, project=False, views=IN_MEMORY)) as other:

@@ -466,7 +466,7 @@ async def test_the_service_goes_on_when_its_server_is_back(private_server: Priva
             await send(2 * number - 1)
             while await followed.get() < 2 * number:
                 pass
-            await asyncio.to_thread(let_it_block, callosum._log.recorder)
+            await asyncio.to_thread(let_it_block, callosum._open.log.recorder)
             await asyncio.to_thread(server.kill)
             with pytest.raises(OperationalError):
                 await send(0)

@@ -160,7 +160,7 @@ async def check_read_models(callosum: CorpusCallosum, url: str) -> None:
     async with CorpusCallosum.open(settings=Settings(url=url, views=IN_MEMORY)) as fresh:
         for one in (callosum, fresh):
             await one.consciousness_metrics()
-        assert dump(callosum._read_side._views) == dump(fresh._read_side._views)
+        assert dump(callosum._open.read_side._views) == dump(fresh._open.read_side._views)
 
 
 async def check_all_is_there(
@@ -177,7 +177,7 @@ async def check_all_is_there(
 
 
 def runner_of(callosum: CorpusCallosum) -> Runner:
-    runner = callosum._read_side._runner
+    runner = callosum._open.read_side._runner
     assert runner is not None
     return runner
 

@@ -64,7 +64,7 @@ async def held_append(callosum: CorpusCallosum, dialogue: UUID) -> AsyncIterator
         assert go_on.wait(5)
         return datetime.now(UTC)
 
-    callosum._writer._clock = clock
+    callosum._open.writer._clock = clock
     append = asyncio.create_task(callosum.send(dialogue, **USUAL, payload="held"))
     assert await asyncio.to_thread(taken.wait, 5)
     yield append
@@ -314,7 +314,7 @@ class TestCancellingAndClosing:
         async with held_append(callosum, dialogue):
             waiting = asyncio.create_task(callosum.send(dialogue, **USUAL, payload=2))
             await asyncio.sleep(0)
-            assert not callosum._writer._queue.empty()
+            assert not callosum._open.writer._queue.empty()
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
         await callosum.send(dialogue, **USUAL, payload=3)

@@ -1,0 +1,104 @@
+"""What the service is made of: put together when it is opened, taken apart, the last first, when it is closed."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Self
+
+from eventsourcing.persistence import InfrastructureFactoryError
+from eventsourcing.utils import TopicError
+
+from application.asking import Answers
+from application.commit import Writer
+from application.dead_letters import DeadLetters
+from application.errors import StoreSettingsError
+from application.inbox import Inbox, NotEmptyError
+from application.log import DialogueLog
+from application.read_side import ReadSide
+from application.reading import Reader
+from application.settings import USUAL_CAPACITY, Settings, store_environment, views_path
+from application.subscription import Bells
+from domain.measures import EmergenceSettings
+from domain.tract import Tract
+from projections.consciousness import Consciousness
+from projections.views import Views
+
+__all__ = ["Parts"]
+
+
+class Parts:
+    """All of it works until `close`. Made on the event loop that it works on."""
+
+    def __init__(self, log: DialogueLog, views: Views, settings: Settings) -> None:
+        self.log = log
+        self.reader = Reader(log)
+        self.read_side = ReadSide(log, self.reader, views, _projection(views, settings))
+        self.writer = Writer(log, clock=lambda: datetime.now(UTC))
+        self.bells = Bells(log.recorder.inbox)
+        self.answers = Answers(log, self.reader)
+        self.dead_letters = DeadLetters(log, self.writer, self.reader)
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Self:
+        """Open the log and the read models.
+
+        Raises:
+            StoreSettingsError: the settings cannot be used.
+            PersistenceError, ViewsFileError: a store cannot be opened.
+        """
+        try:
+            log = await asyncio.to_thread(_open_log, settings)
+        except (TopicError, InfrastructureFactoryError, NotEmptyError, ValueError) as error:
+            raise StoreSettingsError(str(error)) from error
+        try:
+            views = await asyncio.to_thread(lambda: Views(views_path(settings, log.epoch)))
+            return cls(log, views, settings)
+        except BaseException:  # cancelled too: nobody else will close it
+            await asyncio.to_thread(log.close)
+            raise
+
+    async def close(self) -> None:
+        """Answer the commands that were taken, let everything that waits come to its end, and close the stores."""
+        async with AsyncExitStack() as last_first:
+            last_first.push_async_callback(asyncio.to_thread, self.log.close)
+            last_first.push_async_callback(self.read_side.close)
+            last_first.push_async_callback(self.reader.close)
+            last_first.push_async_callback(self.read_side.end)
+            last_first.callback(self.log.recorder.interrupt)
+            last_first.callback(self.reader.end)
+            last_first.push_async_callback(self.writer.close)
+            last_first.push_async_callback(self.bells.end)
+
+
+def _open_log(settings: Settings) -> DialogueLog:
+    environment = store_environment(settings.url)
+    environment["AGGREGATE_CACHE_MAXSIZE"] = str(settings.cached_dialogues)
+    log = DialogueLog(environment)
+    log.delivers = settings.deliver
+    try:
+        for tract in Tract:
+            _configure(log.recorder.inbox, tract, settings)
+    except BaseException:  # whatever it is, nobody else will close it
+        log.close()
+        raise
+    return log
+
+
+def _configure(inbox: Inbox, tract: Tract, settings: Settings) -> None:
+    """Unless it is said, what was set stays: other processes have opened the log, too."""
+    capacity = settings.capacity
+    if capacity is None and inbox.level(tract).capacity is None:
+        capacity = USUAL_CAPACITY
+    if capacity is not None:
+        inbox.configure(tract, capacity)
+    if settings.ordered is not None:
+        inbox.order(tract, tract in settings.ordered)
+
+
+def _projection(views: Views, settings: Settings) -> Consciousness | None:
+    if not settings.project:
+        return None
+    emergence = EmergenceSettings(
+        settings.emergence_window, settings.emergence_minimum, settings.emergence_threshold
+    )
+    return Consciousness(views, emergence)
