@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from application.entries import Entry
+
 __all__ = [
     "DEAD_LETTERS",
     "Arrival",
@@ -120,11 +122,13 @@ class Taken:
 
     Attributes:
         handed: highest priority first, then by position.
+        entries: of the log, that hold them; where they are many or large, some of these.
         left: whether more was waiting for this consumer.
         next_due: milliseconds until a lease or a delay ends, when there is one.
     """
 
     handed: Sequence[Handed]
+    entries: Sequence[Entry]
     left: bool
     next_due: int | None
 

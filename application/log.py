@@ -9,11 +9,11 @@ from eventsourcing.application import AggregateNotFoundError, Application, Repos
 from eventsourcing.persistence import Mapper, Recording
 
 from application.codec import EventMapper
+from application.entries import Entry
 from application.errors import LogError
 from application.inbox import Arrival, Settlement
 from application.recorder import (
     FIRST_CHAIN,
-    Entry,
     KeyedMessage,
     LogLostError,
     LogRecorder,

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from eventsourcing.persistence import OperationalError
 
+from application.entries import Entry
 from application.errors import CallosumClosedError
 from application.log import DialogueLog
 from application.recorder import LogLostError
@@ -208,27 +209,33 @@ def messages_of(recorded: Recorded) -> list[RecordedMessage]:
     """The messages of a conveyed event, each with its place."""
     event = recorded.event
     assert isinstance(event, Dialogue.Conveyed), "the caller looked"
-    return [
-        RecordedMessage(
-            **{field: getattr(message, field) for field in Message.__struct_fields__},
-            dialogue=event.originator_id,
-            sequence=sequence,
-            position=recorded.position,
-            at=recorded.at,
-        )
-        for sequence, message in enumerate(event.messages, event.first_sequence)
-    ]
+    return [message_in(recorded, index) for index in range(len(event.messages))]
 
 
-def messages_at(log: DialogueLog, slots: Iterable[int]) -> dict[int, RecordedMessage]:
-    """The messages at these places of the inbox, by place."""
+def message_in(recorded: Recorded, index: int) -> RecordedMessage:
+    event = recorded.event
+    assert isinstance(event, Dialogue.Conveyed), "the caller looked"
+    message = event.messages[index]
+    return RecordedMessage(
+        **{field: getattr(message, field) for field in Message.__struct_fields__},
+        dialogue=event.originator_id,
+        sequence=event.first_sequence + index,
+        position=recorded.position,
+        at=recorded.at,
+    )
+
+
+def messages_at(log: DialogueLog, slots: Iterable[int], known: Iterable[Entry] = ()) -> dict[int, RecordedMessage]:
+    """The messages at these places of the inbox, by place; entries that are known are not read again."""
     of: dict[int, list[int]] = {}
     for slot in slots:
         of.setdefault(slot // 1000, []).append(slot)
+    entries = {entry.id: entry for entry in known}
+    missing = sorted(of.keys() - entries.keys())
     found: dict[int, RecordedMessage] = {}
-    for entry in log.recorder.entries_at(sorted(of)):
-        said = messages_of(log.recorded(entry))
-        found |= {slot: said[slot % 1000] for slot in of[entry.id]}
+    for entry in (*entries.values(), *(log.recorder.entries_at(missing) if missing else ())):
+        recorded = log.recorded(entry)
+        found |= {slot: message_in(recorded, slot % 1000) for slot in of[entry.id]}
     return found
 
 

@@ -15,18 +15,17 @@ from uuid import UUID
 from eventsourcing.persistence import (
     ApplicationRecorder,
     IntegrityError,
-    Notification,
     OperationalError,
     StoredEvent,
 )
 
+from application.entries import Entry
 from application.inbox import Arrival, Inbox, Level, Settlement
 
 __all__ = [
     "FIRST_CHAIN",
     "AppendRefusedError",
     "Duplicate",
-    "Entry",
     "KeyedMessage",
     "LogLostError",
     "LogRecorder",
@@ -37,14 +36,6 @@ __all__ = [
 
 FIRST_CHAIN = bytes(20)
 """The chain before the first entry."""
-
-
-@dataclass(frozen=True)
-class Entry(Notification):
-    """A stored event with its place in the log (`id`), the log's time in milliseconds, and its chain."""
-
-    at: int
-    chain: bytes
 
 
 @dataclass(frozen=True)

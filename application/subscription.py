@@ -124,8 +124,7 @@ class Subscription:
         """Ask for more deliveries, beside those that were asked for already."""
         if count < 1:
             raise InvalidCommandError("request", f"is for {count} deliveries; it must be for at least one")
-        self._credit += count
-        self._bell.set()
+        self._add_credit(count)
 
     async def cancel(self) -> None:
         """Take no more, give back what was not yet iterated over, and leave. Iterating ends.
@@ -194,7 +193,13 @@ class Subscription:
     def replenish(self) -> None:
         """A delivery has ended; ask for another one in its place. Called by the delivery."""
         if self._replenished:
-            self._credit += 1
+            self._add_credit(1)
+
+    def _add_credit(self, count: int) -> None:
+        # Who had some left is told by the bell when there is something to take; looking again would be in vain.
+        starved = self._credit == 0
+        self._credit += count
+        if starved:
             self._bell.set()
 
     def wake(self) -> None:
@@ -257,7 +262,7 @@ class Subscription:
             demand=demand,
             ack_wait=self._ack_wait,
         )
-        return taken, messages_at(self._log, [handed.slot for handed in taken.handed])
+        return taken, messages_at(self._log, [handed.slot for handed in taken.handed], taken.entries)
 
     async def _hand_over(self, held: Sequence[Held]) -> None:
         """To whoever iterates; what is not to be delivered is recorded before it leaves the inbox."""

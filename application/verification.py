@@ -5,9 +5,10 @@ from uuid import UUID
 
 import msgspec
 
+from application.entries import Entry
 from application.errors import LogError
 from application.log import DialogueLog
-from application.recorder import FIRST_CHAIN, Entry, next_chain, stored_digest
+from application.recorder import FIRST_CHAIN, next_chain, stored_digest
 from domain.consumer import Consumer
 from domain.dialogue import Dialogue
 

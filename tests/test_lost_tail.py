@@ -13,7 +13,8 @@ from uuid import UUID, uuid4
 import pytest
 from eventsourcing.persistence import InfrastructureFactory
 
-from application.recorder import Entry, LogLostError, LogRecorder
+from application.entries import Entry
+from application.recorder import LogLostError, LogRecorder
 from corpus_callosum import CorpusCallosum, DialogueNotFoundError, Message, Receipt, Recorded, Tract
 from infrastructure.redis_streams.private_server import PrivateServer
 from infrastructure.redis_streams.stream import Stream

@@ -79,16 +79,24 @@ class Append:
             words += (str(e.tract), e.lease, e.slot, e.attempt, str(e.then), e.delay, e.line)
         return words
 
-    def outcome(self, reply: Sequence[Any], seen: int) -> tuple[int, bytes]:
-        """The first event's position and the last one's chain; or the error that says why nothing was appended."""
+    def outcome(self, reply: Sequence[Any], seen: int) -> tuple[int, bytes, set[str]]:
+        """The first event's position, the last one's chain, and the tracts where there may be something to take.
+
+        Or the error that says why nothing was appended.
+        """
         word, *values = reply
         if word == b"OK":
-            return wire.tip(values)
+            first, chain, *bells = values
+            return *wire.tip((first, chain)), {wire.text(tract) for tract in bells[0]} if bells else self._tracts
         if word == b"TRACKED" and self._tracking is not None:
             raise not_beyond(self._tracking, wire.integer(values[0]))
         if word == b"REFUSED":
             raise self._refused(*values)
         raise LogLostError(seen, wire.integer(values[0]))
+
+    @property
+    def _tracts(self) -> set[str]:
+        return {arrival.tract for arrival in self._arrivals} | {end.tract for end in self._settlements}
 
     def _refused(
         self, conflicts: Sequence[int], duplicates: Sequence[Any], full: Sequence[bytes], lost: Sequence[int]

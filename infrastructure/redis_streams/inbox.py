@@ -54,8 +54,13 @@ class RedisInbox(Inbox):
         outcome, *told = self._run(_TAKE, tract, consumer, generation, lease, demand, ack_wait)
         if outcome != b"OK":
             raise ReplacedError(tract, consumer)
-        left, next_due, handed = told
-        return Taken(_handed(handed), bool(left), int(next_due) if next_due else None)
+        left, next_due, handed, entries = told
+        return Taken(
+            _handed(handed),
+            wire.entries(entries, self._datastore.originator_id),
+            bool(left),
+            int(next_due) if next_due else None,
+        )
 
     def extend(self, tract: str, lease: str, ack_wait: int) -> bool:
         return bool(self._run(_EXTEND, tract, lease, ack_wait))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from threading import Event, Lock, Thread
 from typing import Any, Final
+from uuid import uuid4
 
 import redis
 from redis.exceptions import RedisError
@@ -33,6 +34,9 @@ class Listener:
         channel: the log's.
         bells: channels of the inbox, and whose bell each is.
         growth: whom to tell.
+
+    Attributes:
+        name: says whose an append is. Who appends rings at once, and not again when the bell is heard.
     """
 
     def __init__(self, connect: Callable[[], Any], channel: str, bells: Mapping[str, str], growth: Growth) -> None:
@@ -40,6 +44,7 @@ class Listener:
         self._channels = [channel, *bells]
         self._bells = {bell.encode(): tract for bell, tract in bells.items()}
         self._growth = growth
+        self.name = uuid4().hex
         self._rings: list[Callable[[str], None]] = []
         self._lock = Lock()
         self._thread: Thread | None = None
@@ -54,8 +59,12 @@ class Listener:
                 self._thread.start()
 
     def add_ring(self, ring: Callable[[str], None]) -> None:
-        """Have this called, in the listener's thread, with the tract whose bell rings."""
+        """Have this called, in any thread, with the tract whose bell rings."""
         self._rings.append(ring)
+
+    def ring(self, tract: str) -> None:
+        for ring in self._rings:
+            ring(tract)
 
     def stop(self) -> None:
         with self._lock:
@@ -74,7 +83,7 @@ class Listener:
                 failures = 0
                 self._growth.restart()
                 for tract in self._bells.values():
-                    self._ring(tract)
+                    self.ring(tract)
                 while not self._stopping.is_set():
                     self._hear()
             except (RedisError, OSError, ValueError, AttributeError) as error:
@@ -100,10 +109,6 @@ class Listener:
         with suppress(OSError):
             self._connection.disconnect()
 
-    def _ring(self, tract: str) -> None:
-        for ring in self._rings:
-            ring(tract)
-
     def _hear(self) -> None:
         try:
             reply = self._connection.read_response(timeout=_QUIET, disconnect_on_error=False)
@@ -113,6 +118,7 @@ class Listener:
         if reply[0] != b"message":
             return
         if (tract := self._bells.get(reply[1])) is not None:
-            self._ring(tract)
+            if reply[2] != self.name.encode():
+                self.ring(tract)
         else:
             self._growth.reached(int(reply[2]))

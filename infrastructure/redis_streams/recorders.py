@@ -20,8 +20,9 @@ from eventsourcing.persistence import (
     TrackingRecorder,
 )
 
+from application.entries import Entry
 from application.inbox import Arrival, Settlement
-from application.recorder import Duplicate, Entry, KeyedMessage, LogLostError, LogRecorder, OutcomeUnknownError
+from application.recorder import Duplicate, KeyedMessage, LogLostError, LogRecorder, OutcomeUnknownError
 from infrastructure.redis_streams import wire
 from infrastructure.redis_streams.append import Append, not_beyond, numbered
 from infrastructure.redis_streams.connection import ConnectionLostError, Script, Word
@@ -152,20 +153,23 @@ class RedisLogRecorder(LogRecorder):
         append = Append(stored_events, keyed, arrivals, settlements, tracking)
         (seen, chain), epoch = self._anchor, self._epoch
         reply = self._run(append.keys(self.datastore.keys), (epoch, seen, chain.hex()), append.words())
-        first, chain = append.outcome(reply, seen)
+        first, chain, bells = append.outcome(reply, seen)
         positions = list(range(first, first + len(stored_events)))
         if positions:
             self._move_anchor(positions[-1], chain)
             self.datastore.growth.reached(positions[-1])
+        for tract in bells:
+            self.datastore.listener.ring(tract)
         return positions
 
     def _run(self, keys: Sequence[Word], known: Sequence[Word], words: Sequence[Word]) -> Any:
         """Run the script; once more when its reply is lost, and then it tells whether the events stand already."""
+        who = self.datastore.listener.name
         try:
-            return self.datastore.connections.run(Append.SCRIPT, keys, (*known, 0, *words))
+            return self.datastore.connections.run(Append.SCRIPT, keys, (*known, 0, who, *words))
         except ConnectionLostError as lost:
             try:
-                return self.datastore.connections.run(Append.SCRIPT, keys, (*known, 1, *words))
+                return self.datastore.connections.run(Append.SCRIPT, keys, (*known, 1, who, *words))
             except PersistenceError as error:
                 raise OutcomeUnknownError(f"{error} (again, after: {lost})") from error
 

@@ -5,7 +5,7 @@ from itertools import islice
 from typing import Final
 from uuid import UUID
 
-from application.recorder import Entry
+from application.entries import Entry
 from infrastructure.redis_streams import wire
 from infrastructure.redis_streams.append import HIGHEST_VERSION
 from infrastructure.redis_streams.connection import Connection

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-from application.recorder import Duplicate, Entry
+from application.entries import Entry
+from application.recorder import Duplicate
 
 __all__ = ["duplicate", "entries", "integer", "positions", "text", "tip", "versioned"]
 

@@ -146,7 +146,7 @@ class SQLiteInbox(Inbox):
             c.execute("SELECT min(due) FROM inbox_leases WHERE tract = ?", (tract,))
             due = c.fetchone()[0]
         handed.sort(key=lambda message: (-message.priority, message.slot))
-        return Taken(handed, left, None if due is None else max(0, due - now))
+        return Taken(handed, (), left, None if due is None else max(0, due - now))
 
     def extend(self, tract: str, lease: str, ack_wait: int) -> bool:
         now = self._clock()

@@ -11,12 +11,12 @@ from uuid import UUID
 from eventsourcing import sqlite as library
 from eventsourcing.persistence import IntegrityError, Notification, ProgrammingError, StoredEvent
 
+from application.entries import Entry
 from application.inbox import Arrival, Settlement
 from application.recorder import (
     FIRST_CHAIN,
     AppendRefusedError,
     Duplicate,
-    Entry,
     KeyedMessage,
     LogRecorder,
     next_chain,

@@ -14,11 +14,11 @@ from uuid import UUID
 import pytest
 from eventsourcing.persistence import StoredEvent
 
+from application.entries import Entry
 from application.recorder import (
     FIRST_CHAIN,
     AppendRefusedError,
     Duplicate,
-    Entry,
     KeyedMessage,
     LogRecorder,
     next_chain,

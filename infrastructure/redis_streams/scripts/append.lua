@@ -5,7 +5,7 @@
 -- first, the user's permissions too, and what is written then cannot fail.
 --
 -- KEYS  log, head, meta, tracking, then a version index for each aggregate, then a key table for each aggregate
--- ARGV  epoch; seen position, its chain; 1 when this repeats an append of unknown outcome;
+-- ARGV  epoch; seen position, its chain; 1 when this repeats an append of unknown outcome; who appends;
 --       how many aggregates, events, keys; tracked application or "", its position; how many arrivals, settlements;
 --       for each event: its aggregate's number, id, version, topic, digest, state;
 --       for each key: its aggregate's number, its event's number, key, sequence, digest;
@@ -15,7 +15,8 @@
 -- inbox.lua goes before it.
 --
 -- Replies
---   {"OK", position of the first event, chain of the last}
+--   {"OK", position of the first event, chain of the last, {tracts of which the bell rang}}
+--   {"OK", position of the first event, chain of the last}    it was appended before, and whether a bell rang is not known
 --   {"LOST", head}                    the log is another one, or the entry at the seen position is
 --   {"TRACKED", position}             the tracked position is not beyond this one
 --   {"REFUSED", {numbers of events whose version is taken}, {number of a key, what its table holds, ...},
@@ -23,10 +24,11 @@
 
 local log, head, meta, tracking = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local epoch, seen, seen_chain, repeated = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1'
-local aggregates, events, keys = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local application, tracked = ARGV[8], ARGV[9]
-local arrivals, settlements = tonumber(ARGV[10]), tonumber(ARGV[11])
-local EVENTS, EVENT, KEY, ARRIVAL, SETTLEMENT = 12, 6, 5, 7, 7
+local who = ARGV[5]
+local aggregates, events, keys = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local application, tracked = ARGV[9], ARGV[10]
+local arrivals, settlements = tonumber(ARGV[11]), tonumber(ARGV[12])
+local EVENTS, EVENT, KEY, ARRIVAL, SETTLEMENT = 13, 6, 5, 7, 7
 local first_key = EVENTS + events * EVENT
 local first_arrival = first_key + keys * KEY
 local first_settlement = first_arrival + arrivals * ARRIVAL
@@ -234,11 +236,15 @@ for number = 1, settlements do
     rung[tract] = true
   end
 end
-for tract in pairs(rung) do ring(tract) end
+local bells = {}
+for tract in pairs(rung) do
+  ring(tract, who)
+  bells[#bells + 1] = tract
+end
 
 if application ~= '' then redis.call('HSET', tracking, application, tracked) end
 if events > 0 then
   redis.call('HSET', head, 'position', text(position), 'chain', chain, 'at', now)
   redis.call('PUBLISH', log, text(position))
 end
-return {'OK', text(before + 1), chain}
+return {'OK', text(before + 1), chain, bells}

@@ -27,7 +27,7 @@ local function milliseconds()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
-local function ring(tract) redis.call('PUBLISH', of('bell', tract), '') end
+local function ring(tract, who) redis.call('PUBLISH', of('bell', tract), who) end  -- who rings need not be told
 
 local function queue(tract, recipient)
   return of('ready', tract) .. (recipient ~= '' and '@' .. recipient or '')

@@ -2,10 +2,12 @@
 --
 -- KEYS  log     ARGV  tract, consumer, generation, lease, demand, milliseconds until the lease ends
 -- Replies {"REPLACED"}, or {"OK", 1 if more is waiting, milliseconds until something is due or "",
---          {slot, priority, attempt, ...}}; for a lease that there is already, what it holds.
+--          {slot, priority, attempt, ...}, {entries of the log that hold them}}; for a lease that there is already,
+--          what it holds. Of entries that are large, the first only.
 
 local tract, consumer, generation, lease = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local demand, wait = tonumber(ARGV[5]), tonumber(ARGV[6])
+local LARGE = 262144  -- bytes of states, of which the first may have more
 local now = milliseconds()
 local handed = {}
 
@@ -64,4 +66,15 @@ if #handed == 0 then
 end
 local left = redis.call('EXISTS', queue(tract, ''), queue(tract, consumer)) > 0 and 1 or 0
 local first_due = redis.call('ZRANGE', of('due', tract), 0, 0, 'WITHSCORES')[2]
-return {'OK', left, first_due and text(math.max(0, tonumber(first_due) - now)) or '', handed}
+
+local entries, seen, bytes = {}, {}, 0
+for place = 1, #handed, 3 do
+  local position = text(math.floor(tonumber(handed[place]) / 1000))
+  if bytes < LARGE and not seen[position] then
+    local found = redis.call('XRANGE', KEYS[1], position .. '-0', position .. '-0')[1]
+    seen[position] = true
+    bytes = bytes + #found[2][12]
+    entries[#entries + 1] = found
+  end
+end
+return {'OK', left, first_due and text(math.max(0, tonumber(first_due) - now)) or '', handed, entries}
