@@ -96,6 +96,8 @@ class Subscription:
         self._inbox = log.recorder.inbox
         self._credit = demand
         self._replenished = demand > 0
+        self._in_hand = 0
+        self._entered = False
         self._generation = 0
         self._consumer: UUID | None = None
         self._lease = uuid4().hex
@@ -109,6 +111,9 @@ class Subscription:
         self._leaving: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        if self._entered:
+            raise InvalidCommandError("subscription", "was entered before; subscribe again")
+        self._entered = True
         self._generation = await self._reader.call(self._inbox.join, self.tract, self.name)
         self._consumer = await self._writer.submit(Join(self.tract, self.name, self._generation, self._log.exists))
         self._bells.add(self)
@@ -121,7 +126,9 @@ class Subscription:
         await self.cancel()
 
     def request(self, count: int) -> None:
-        """Ask for more deliveries, beside those that were asked for already."""
+        """Ask for more deliveries, beside those that were asked for already. After cancelling it does nothing."""
+        if self._cancelled:
+            return
         if count < 1:
             raise InvalidCommandError("request", f"is for {count} deliveries; it must be for at least one")
         self._add_credit(count)
@@ -170,7 +177,7 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Delivery:
-        while not self._ready:
+        while self._cancelled or not self._ready:
             if self._error is not None:
                 raise self._error
             if self._cancelled:
@@ -192,6 +199,7 @@ class Subscription:
 
     def replenish(self) -> None:
         """A delivery has ended; ask for another one in its place. Called by the delivery."""
+        self._in_hand -= 1
         if self._replenished:
             self._add_credit(1)
 
@@ -223,12 +231,14 @@ class Subscription:
             while not self._cancelled:
                 self._bell.clear()
                 try:
-                    wait = await self._take() if self._credit > 0 else None
+                    # Who holds nothing looks without demand, too: its place may have been taken.
+                    wait = await self._take() if self._credit > 0 or self._in_hand == 0 else None
                 except OperationalError as error:
                     _logger.warning("Consumer %s waits for the store: %s", self.name, error)
                     wait = _RETRY
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._bell.wait(), wait)
+                    async with asyncio.timeout(wait):  # `wait_for` would wait in another task
+                        await self._bell.wait()
         except CallosumClosedError:
             self._cancelled = True
         except Exception as error:  # noqa: BLE001  # a task's edge: who iterates hears of it
@@ -270,6 +280,7 @@ class Subscription:
         for each, end in ends:
             if end is None:
                 self._credit -= 1
+                self._in_hand += 1
                 self._ready.append(Delivery(self, each))
         self._filled.set()
         given_up = [Settle(self._joined, *each.ended(end)) for each, end in ends if end is not None]

@@ -108,6 +108,12 @@ class TestASubscription:
         async with callosum.subscribe(Tract.INTERNAL, "planner") as planner:
             assert (await following(planner)).message.payload == "e"
 
+    async def test_is_entered_once(self, callosum: CorpusCallosum) -> None:
+        async with callosum.subscribe(Tract.EXTERNAL, "tool") as subscription:
+            pass
+        with pytest.raises(InvalidCommandError, match="was entered before"):
+            await subscription.__aenter__()
+
     async def test_whose_generation_the_store_forgot_is_refused(self, tmp_path: Path) -> None:
         async with CorpusCallosum.open(f"sqlite:///{tmp_path}/callosum.db") as callosum:
             async with callosum.subscribe(Tract.EXTERNAL, "tool"):

@@ -66,6 +66,12 @@ class InboxContract:
         assert (slots(third), third.left) == ([1004], False)
         assert slots(take(inbox, 2, "d")) == []
 
+    def test_who_asks_for_nothing_is_given_nothing(self, log: LogRecorder, inbox: Inbox) -> None:
+        arrive(log, 1, run(0, 5))
+        nothing = take(inbox, 0, "none")
+        assert (nothing.handed, nothing.left) == ([], True)
+        assert inbox.state(OUT).pending == [Pending(2, None, 5, 1000)]
+
     def test_a_take_that_is_repeated_gives_the_same(self, log: LogRecorder, inbox: Inbox) -> None:
         arrive(log, 1, run(0, 5))
         assert take(inbox, 3, "same").handed == take(inbox, 3, "same").handed

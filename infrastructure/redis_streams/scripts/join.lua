@@ -8,7 +8,7 @@ local holders = redis.call('HGETALL', of('holder', tract))
 for place = 1, #holders, 2 do
   if holders[place + 1] == consumer then
     release(tract, holders[place])
-    ring(tract, '')
   end
 end
+ring(tract, '')  -- the earlier one must hear of it, too
 return redis.call('HINCRBY', of('generations', tract), consumer, 1)

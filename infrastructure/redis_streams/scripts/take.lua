@@ -57,7 +57,7 @@ for _, ended in ipairs(redis.call('ZRANGEBYSCORE', of('due', tract), '-inf', tex
   release(tract, ended)
 end
 again()
-if #handed == 0 then
+if #handed == 0 and demand > 0 then
   fill()
   if #handed > 0 then
     redis.call('ZADD', of('due', tract), text(now + wait), lease)
