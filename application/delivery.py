@@ -7,11 +7,12 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
+
+import msgspec
 
 from application.commands import Command, Reply, Settle
 from application.inbox import Handed, Settlement, Then
@@ -63,8 +64,7 @@ class DeliverySettings:
         return random.uniform(0, min(self.most_backoff, doubled))  # noqa: S311  # no secret
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(msgspec.Struct, frozen=True):
     """A message that was handed out, and the lease it is held under."""
 
     tract: Tract
@@ -74,7 +74,7 @@ class Held:
 
     def ended(self, end: "End", *, handled_in: float = 0.0) -> tuple[Settlement, Outcome]:
         """The end of the delivery for the inbox and for the log; `handled_in` in seconds."""
-        waited = datetime.now(UTC).timestamp() - self.message.at / 1000 - handled_in
+        waited = time() - self.message.at / 1000 - handled_in
         return (
             Settlement(
                 self.tract,

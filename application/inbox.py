@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+import msgspec
+
 from application.entries import Entry
 
 __all__ = [
@@ -48,8 +50,7 @@ def slot_of(position: int, index: int) -> int:
     return position * 1000 + index
 
 
-@dataclass(frozen=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True, gc=False):
     """Neighbouring messages of one event, for one tract, with the same priority and recipient.
 
     Attributes:
@@ -80,8 +81,7 @@ class Then(StrEnum):
     DEAD = "dead"
 
 
-@dataclass(frozen=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True, gc=False):
     """The end of one delivery, or of a dead letter.
 
     Attributes:
@@ -99,8 +99,7 @@ class Settlement:
     line: str = ""
 
 
-@dataclass(frozen=True)
-class Handed:
+class Handed(msgspec.Struct, frozen=True, gc=False):
     """One message that was handed out; attempts count from 1."""
 
     slot: int

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from threading import Thread
@@ -128,6 +128,12 @@ class Reader:
             raise CallosumClosedError
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
+
+    def begin(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Future[_T] | None:
+        """The same, not awaited, and from any thread; None: it is closed."""
+        with suppress(RuntimeError):  # shut down in this moment
+            return None if self._closed else self._threads.submit(function, *args, **kwargs)
+        return None
 
     async def pages(self, after: int, stop: int) -> AsyncIterator[Recorded]:
         """Events at positions after + 1 to `stop`, in order."""

@@ -8,8 +8,10 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime
+from threading import Lock
 from types import TracebackType
 from typing import Final, Self, TypeVar
 from uuid import UUID, uuid4
@@ -44,14 +46,16 @@ class Bells:
 
     def __init__(self, inbox: Inbox) -> None:
         self._loop = asyncio.get_running_loop()
-        self._subscriptions: set[Subscription] = set()
+        self._subscriptions: frozenset[Subscription] = (
+            frozenset()
+        )  # another one for each change, as threads read it
         inbox.listen(self._ring)
 
     def add(self, subscription: "Subscription") -> None:
-        self._subscriptions.add(subscription)
+        self._subscriptions |= {subscription}
 
     def remove(self, subscription: "Subscription") -> None:
-        self._subscriptions.discard(subscription)
+        self._subscriptions -= {subscription}
 
     async def end(self) -> None:
         """Cancel every subscription: the service is closed."""
@@ -59,13 +63,16 @@ class Bells:
 
     def _ring(self, tract: str) -> None:
         """Called from any thread."""
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._wake, tract)
+        waiting = [subscription for subscription in self._subscriptions if subscription.tract == tract]
+        for subscription in waiting:
+            subscription.begin()
+        if waiting:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._wake, waiting)
 
-    def _wake(self, tract: str) -> None:
-        for subscription in self._subscriptions:
-            if subscription.tract == tract:
-                subscription.wake()
+    def _wake(self, waiting: "Sequence[Subscription]") -> None:
+        for subscription in waiting:
+            subscription.wake()
 
 
 class Subscription:
@@ -102,8 +109,12 @@ class Subscription:
         self._consumer: UUID | None = None
         self._lease = uuid4().hex
         self._bell = asyncio.Event()
+        self._beginning = Lock()
+        self._idle = False
+        self._rung_since = False
+        self._begun: Future[tuple[Taken, dict[int, RecordedMessage]]] | None = None
         self._ready: deque[Delivery] = deque()
-        self._filled = asyncio.Event()
+        self._waiters: deque[asyncio.Future[None]] = deque()
         self._cancelled = False
         self._error: Exception | None = None
         self._pump: asyncio.Task[None] | None = None
@@ -157,7 +168,7 @@ class Subscription:
         self._cancelled = True
         self._bells.remove(self)
         self._bell.set()
-        self._filled.set()
+        self._tell(len(self._waiters))
         if self._pump is not None:
             await self._pump
         unseen = [*self._ready]
@@ -182,11 +193,30 @@ class Subscription:
                 raise self._error
             if self._cancelled:
                 raise StopAsyncIteration
-            self._filled.clear()
-            await self._filled.wait()
+            await self._wait_for_one()
         delivery = self._ready.popleft()
         delivery.begin()
         return delivery
+
+    async def _wait_for_one(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            else:
+                self._tell(1)  # what it was told of is for another one
+            raise
+
+    def _tell(self, count: int) -> None:
+        """Tell so many of those who wait that there is a delivery, or that it has ended."""
+        while count > 0 and self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                count -= 1
 
     def submit(
         self,
@@ -210,6 +240,18 @@ class Subscription:
         if starved:
             self._bell.set()
 
+    def begin(self) -> None:
+        """There may be something to take: who is idle takes at once, before the loop has heard of it.
+
+        Called in any thread. The pump finds what was begun, and so does who cancels.
+        """
+        with self._beginning:
+            if self._idle:
+                self._idle = False
+                self._begun = self._reader.begin(self._take_and_read, min(self._credit, _MOST_AT_ONCE))
+            else:
+                self._rung_since = True  # what was begun may have been too early for this
+
     def wake(self) -> None:
         """There may be something to take."""
         self._bell.set()
@@ -227,31 +269,50 @@ class Subscription:
         return round(self.settings.ack_wait * 1000)
 
     async def _run(self) -> None:
+        begun = None
         try:
-            while not self._cancelled:
-                self._bell.clear()
+            while begun is not None or not self._cancelled:
                 try:
                     # Who holds nothing looks without demand, too: its place may have been taken.
-                    wait = await self._take() if self._credit > 0 or self._in_hand == 0 else None
+                    looks = begun is not None or self._credit > 0 or self._in_hand == 0
+                    wait = await self._take(begun) if looks else None
                 except OperationalError as error:
                     _logger.warning("Consumer %s waits for the store: %s", self.name, error)
                     wait = _RETRY
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait):  # `wait_for` would wait in another task
-                        await self._bell.wait()
+                begun = None if self._cancelled else await self._rest(wait)
         except CallosumClosedError:
             self._cancelled = True
         except Exception as error:  # noqa: BLE001  # a task's edge: who iterates hears of it
             self._error = error
         finally:
-            self._filled.set()
+            self._tell(len(self._waiters))
 
-    async def _take(self) -> float | None:
+    async def _rest(self, wait: float | None) -> "Future[tuple[Taken, dict[int, RecordedMessage]]] | None":
+        """Until there may be something to take, for so many seconds at most; a take that was begun meanwhile."""
+        with self._beginning:
+            self._idle = self._credit > 0 and not self._bell.is_set()
+            self._rung_since = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):  # `wait_for` would wait in another task
+                await self._bell.wait()
+        self._bell.clear()
+        with self._beginning:
+            self._idle = False
+            begun, self._begun = self._begun, None
+            if begun is not None and self._rung_since:
+                self._bell.set()
+        return begun
+
+    async def _take(self, begun: "Future[tuple[Taken, dict[int, RecordedMessage]]] | None") -> float | None:
         """Take as much as there is demand for; seconds after which to look again, if nothing tells before.
 
         Until all of it is handed over the lease stays the same, so what fails on the way is taken again.
         """
-        taken, messages = await self._reader.call(self._take_and_read, min(self._credit, _MOST_AT_ONCE))
+        if begun is None:
+            demand = min(self._credit, _MOST_AT_ONCE)
+            taken, messages = await self._reader.call(self._take_and_read, demand)
+        else:
+            taken, messages = await asyncio.wrap_future(begun)
         if taken.handed:
             held = [Held(self.tract, self._lease, handed, messages[handed.slot]) for handed in taken.handed]
             self._lease = uuid4().hex
@@ -282,7 +343,7 @@ class Subscription:
                 self._credit -= 1
                 self._in_hand += 1
                 self._ready.append(Delivery(self, each))
-        self._filled.set()
+        self._tell(len(self._ready))
         given_up = [Settle(self._joined, *each.ended(end)) for each, end in ends if end is not None]
         await asyncio.gather(*(self._whatever_comes(self._writer.submit, settle) for settle in given_up))
 

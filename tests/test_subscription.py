@@ -3,12 +3,17 @@
 import asyncio
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from application.commands import Convey
+from application.commit import commit
+from application.validation import stamped_few
 from corpus_callosum import (
     CorpusCallosum,
     DeliverySettings,
@@ -107,6 +112,31 @@ class TestASubscription:
                 assert (await following(tester)).message.payload == "b"
         async with callosum.subscribe(Tract.INTERNAL, "planner") as planner:
             assert (await following(planner)).message.payload == "e"
+
+    async def test_hears_of_what_comes_while_it_takes(
+        self, callosum: CorpusCallosum, dialogue: UUID, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its bell rings twice before the loop has heard of the first; what the first began came too early."""
+        async with callosum.subscribe(Tract.EXTERNAL, "tool", demand=9) as subscription:
+            assert await nothing_comes(subscription)
+            take, taken = subscription._take_and_read, Event()
+
+            def noted(demand: int) -> object:
+                answer = take(demand)
+                taken.set()
+                return answer
+
+            monkeypatch.setattr(subscription, "_take_and_read", noted)
+            self._append(callosum, dialogue, "first")
+            assert taken.wait(5)
+            self._append(callosum, dialogue, "second")
+            assert [(await following(subscription)).message.payload for _ in range(2)] == ["first", "second"]
+
+    def _append(self, callosum: CorpusCallosum, dialogue: UUID, payload: str) -> None:
+        """At once: the loop does nothing meanwhile."""
+        said = Convey(dialogue, *stamped_few([message(payload)]))
+        [outcome] = commit(callosum._open.log, [said], datetime.now(UTC))
+        assert isinstance(outcome, list)
 
     async def test_is_entered_once(self, callosum: CorpusCallosum) -> None:
         async with callosum.subscribe(Tract.EXTERNAL, "tool") as subscription:
