@@ -66,22 +66,29 @@ class Attachment:
             _logger.exception("An agent of the %s tract stands still.", self._subscription.tract)
 
     async def _handle(self, delivery: Delivery) -> None:
-        limit = asyncio.timeout(self._timeout)
         try:
-            async with limit:
-                answer = await self._agent.handle(delivery.message)
+            answer = await self._answer_to(delivery.message)
         except asyncio.CancelledError as error:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 await _settled(delivery, delivery.nak("it was interrupted", delay=0))
                 raise
             await self._failed(delivery, error)  # the handler's own
-        except TimeoutError as error:
-            late = TimeoutError(f"no answer within {self._timeout} s") if limit.expired() else error
-            await self._failed(delivery, late)
         except Exception as error:  # noqa: BLE001  # an agent raises what it likes; all of it is recorded
             await self._failed(delivery, error)
         else:
             await _settled(delivery, self._answered(delivery, answer))
+
+    async def _answer_to(self, message: RecordedMessage) -> Payload:
+        if self._timeout is None:
+            return await self._agent.handle(message)
+        limit = asyncio.timeout(self._timeout)
+        try:
+            async with limit:
+                return await self._agent.handle(message)
+        except TimeoutError:
+            if limit.expired():
+                raise TimeoutError(f"no answer within {self._timeout} s") from None
+            raise
 
     async def _failed(self, delivery: Delivery, error: BaseException) -> None:
         await _settled(delivery, delivery.nak(f"{type(error).__name__}: {error}"))

@@ -11,6 +11,7 @@ Cancelled while it still waits, it is dropped.
 
 import asyncio
 import logging
+import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -36,8 +37,8 @@ __all__ = ["Writer", "commit"]
 MOST_COMMANDS: Final = 256
 MOST_BYTES: Final = 8 * 1024 * 1024
 _ANSWERS_AT_ONCE: Final = 64
-_RETRY_AFTER: Final = 0.1
-"""Seconds after which it is worth asking again for room."""
+_RETRY_AFTER: Final = (0.05, 0.75)
+"""Seconds after which to ask again for room: anything between, or all who were refused together come together."""
 
 Outcome = object | Exception
 _Answer = TypeVar("_Answer")
@@ -190,8 +191,8 @@ def _without_room(full: Mapping[str, Level], left: dict[int, Command[Any]]) -> d
         arriving = {tract: count for tract, count in command.arriving().items() if tract in room}
         short = next((tract for tract, count in arriving.items() if count > room[tract]), None)
         if short is not None:
-            level = full[short]
-            errors[number] = BackpressureError(Tract(short), level.backlog, level.capacity or 0, _RETRY_AFTER)
+            level, wait = full[short], random.uniform(*_RETRY_AFTER)  # noqa: S311  # no secret
+            errors[number] = BackpressureError(Tract(short), level.backlog, level.capacity or 0, wait)
             continue
         for tract, count in arriving.items():
             room[tract] -= count

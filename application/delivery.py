@@ -204,15 +204,26 @@ class Delivery:
         self._settled = True
         settlement, outcome = self._held.ended(end, handled_in=monotonic() - self._began)
         future = self._subscription.submit(command, settlement, outcome)
-        future.add_done_callback(self._ended)
-        return await asyncio.shield(future)
+        answer: asyncio.Future[_Answer] = (
+            future.get_loop().create_future()
+        )  # who waits may stop, the settling goes on
+        future.add_done_callback(partial(self._ended, answer))
+        return await answer
 
-    def _ended(self, future: asyncio.Future[Any]) -> None:
-        error = None if future.cancelled() else future.exception()
-        if future.cancelled() or (error is not None and not isinstance(error, LeaseLostError)):
-            self._settled = False
-        else:
+    def _ended(self, answer: asyncio.Future[Any], future: asyncio.Future[Any]) -> None:
+        error = asyncio.CancelledError() if future.cancelled() else future.exception()
+        if error is None or isinstance(error, LeaseLostError):
             self._subscription.replenish()
+        else:
+            self._settled = False
+        if answer.done():
+            return
+        if error is None:
+            answer.set_result(future.result())
+        elif future.cancelled():
+            answer.cancel()
+        else:
+            answer.set_exception(error)
 
 
 def _told(text: str) -> str:

@@ -475,8 +475,8 @@ MUTATIONS: Final = (
     Mutation(
         "repeat-an-append-without-its-mark",
         REDIS_RECORDERS,
-        "(*known, 1, *words)",
-        "(*known, 0, *words)",
+        "(*known, 1, who, *words)",
+        "(*known, 0, who, *words)",
         (f"{REPLIES}::test_an_append_whose_reply_is_lost_is_stored_once_and_answered",),
     ),
     Mutation(

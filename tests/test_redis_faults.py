@@ -198,9 +198,7 @@ class TestCutFiles:
         cut = CutFile(private_server, tmp_path)
         commands = [match.start() for match in re.finditer(rb"\*\d+\r\n\$", cut.text[cut.before :])]
         log = 14  # MULTI and EXEC around 4 events, their 4 places, 2 keys, tracking and head
-        inbox = (
-            8 + 5 + 5 + 5
-        )  # an arrival and one in line, their levels; a redrive; a dead letter; a lease's end, a pause
+        inbox = 8 + 2 + 4 + 4 + 4  # 2 arrivals, one in line, and levels; 2 leases; redriven; buried; paused
         assert len(commands) == log + inbox
         beside = {cut.before + start + offset for start in commands for offset in (-1, 0, 1)}
         cut.try_at(sorted({*beside, cut.after - 1, cut.after} - {cut.before - 1}))

@@ -207,17 +207,28 @@ for number = 1, arrivals do
   end
 end
 for tract, counted in pairs(arriving) do redis.call('HINCRBY', of('level', tract), 'backlog', counted.all) end
+local ended, done_with = {}, {}
+for number = 1, settlements do
+  local tract, lease, slot = unpack(ARGV, settlement_at(number), settlement_at(number) + 2)
+  local key = lease_key(tract, lease)
+  ended[key] = ended[key] or {tract = tract, lease = lease, slots = {}}
+  table.insert(ended[key].slots, slot)
+end
+for key, of_lease in pairs(ended) do
+  for first = 1, #of_lease.slots, 1000 do  -- a call takes no more than some thousand arguments
+    redis.call('HDEL', key, unpack(of_lease.slots, first, math.min(first + 999, #of_lease.slots)))
+  end
+  if redis.call('EXISTS', key) == 0 then drop_lease(of_lease.tract, of_lease.lease) end
+end
 for number = 1, settlements do
   local tract, lease, slot, attempt, what, delay, dialogue = unpack(ARGV, settlement_at(number), settlement_at(number) + 6)
   local priority, recipient = settled[number].priority, settled[number].recipient
-  redis.call('HDEL', lease_key(tract, lease), slot)
-  if redis.call('EXISTS', lease_key(tract, lease)) == 0 then drop_lease(tract, lease) end
   local was_dead = lease == 'dead'
   if was_dead then
     redis.call('ZREM', of('dead', tract), slot)
     redis.call('HDEL', of('near', tract), slot)
   elseif what == 'done' or what == 'dead' then
-    redis.call('HINCRBY', of('level', tract), 'backlog', -1)
+    done_with[tract] = (done_with[tract] or 0) + 1
   end
   if what == 'dead' then
     redis.call('HSET', lease_key(tract, 'dead'), slot, held_as(priority, attempt, recipient))
@@ -236,6 +247,7 @@ for number = 1, settlements do
     rung[tract] = true
   end
 end
+for tract, count in pairs(done_with) do redis.call('HINCRBY', of('level', tract), 'backlog', -count) end
 local bells = {}
 for tract in pairs(rung) do
   ring(tract, who)

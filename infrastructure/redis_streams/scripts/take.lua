@@ -26,10 +26,12 @@ end
 local function hand_run(priority, slot, count, attempts, recipient)
   count_pending(tract, priority, recipient, -count)
   local many = math.min(count, demand - #handed / 3)
+  local held, fields = held_as(priority, attempts + 1, recipient), {}
   for place = slot, slot + many - 1 do
     hand(text(place), priority, attempts + 1)
-    redis.call('HSET', lease_key(tract, lease), text(place), held_as(priority, attempts + 1, recipient))
+    fields[#fields + 1], fields[#fields + 2] = text(place), held
   end
+  redis.call('HSET', lease_key(tract, lease), unpack(fields))
   if many < count then make_ready(tract, priority, slot + many, count - many, attempts, recipient) end
 end
 
