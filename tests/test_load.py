@@ -21,7 +21,6 @@ DIALOGUES = 100
 MESSAGES = 10_000
 MOST_LAG = 0.010
 """Seconds."""
-ROUNDS = 3
 
 
 class LagWatch:
@@ -131,20 +130,33 @@ def settle_down() -> Iterator[Callable[[], None]]:
     sys.setswitchinterval(interval)
 
 
+async def lags(path: Path, settle_down: Callable[[], None]) -> LagWatch:
+    traffic = Traffic()
+    async with CorpusCallosum.open(settings=Settings(url=f"sqlite:///{path}", capacity=0)) as callosum:
+        settle_down()
+        await traffic.run(callosum)
+    watch = traffic.watch
+    sys.stdout.write(
+        f"loop lag: p50 {watch.percentile(0.5) * 1e3:.2f} ms, p99 {watch.percentile(0.99) * 1e3:.2f} ms,"
+        f" max {max(watch.lags) * 1e3:.2f} ms over {len(watch.lags)} looks\n"
+    )
+    return watch
+
+
+# What else the machine does makes a round worse, never better.
+
+
 @pytest.mark.timing
-async def test_the_event_loop_is_never_10_ms_late(tmp_path: Path, settle_down: Callable[[], None]) -> None:
-    latest = []
-    for round_ in range(ROUNDS):
-        traffic = Traffic()
-        settings = Settings(url=f"sqlite:///{tmp_path}/{round_}.db", capacity=0)
-        async with CorpusCallosum.open(settings=settings) as callosum:
-            settle_down()
-            await traffic.run(callosum)
-        watch = traffic.watch
-        latest.append(max(watch.lags))
-        print(
-            f"loop lag: p50 {watch.percentile(0.5) * 1e3:.2f} ms, p99 {watch.percentile(0.99) * 1e3:.2f} ms,"
-            f" max {latest[-1] * 1e3:.2f} ms over {len(watch.lags)} looks"
-        )
-    # What else the machine does makes a round worse, never better.
-    assert min(latest) < MOST_LAG
+async def test_99_looks_of_100_find_the_event_loop_less_than_10_ms_late(
+    tmp_path: Path, settle_down: Callable[[], None]
+) -> None:
+    watches = [await lags(tmp_path / f"{number}.db", settle_down) for number in range(3)]
+    assert min(watch.percentile(0.99) for watch in watches) < MOST_LAG
+
+
+@pytest.mark.stress
+async def test_every_look_finds_the_event_loop_less_than_10_ms_late(
+    tmp_path: Path, settle_down: Callable[[], None]
+) -> None:
+    watches = [await lags(tmp_path / f"{number}.db", settle_down) for number in range(10)]
+    assert min(max(watch.lags) for watch in watches) < MOST_LAG
