@@ -143,20 +143,10 @@ async def lags(path: Path, settle_down: Callable[[], None]) -> LagWatch:
     return watch
 
 
-# What else the machine does makes a round worse, never better.
-
-
 @pytest.mark.timing
 async def test_99_looks_of_100_find_the_event_loop_less_than_10_ms_late(
     tmp_path: Path, settle_down: Callable[[], None]
 ) -> None:
+    # What else the machine does makes a round worse, never better.
     watches = [await lags(tmp_path / f"{number}.db", settle_down) for number in range(3)]
     assert min(watch.percentile(0.99) for watch in watches) < MOST_LAG
-
-
-@pytest.mark.stress
-async def test_every_look_finds_the_event_loop_less_than_10_ms_late(
-    tmp_path: Path, settle_down: Callable[[], None]
-) -> None:
-    watches = [await lags(tmp_path / f"{number}.db", settle_down) for number in range(10)]
-    assert min(max(watch.lags) for watch in watches) < MOST_LAG
