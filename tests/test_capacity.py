@@ -55,19 +55,28 @@ class TestCapacity:
             async def handle(self, message: Message) -> object:
                 return None if message.in_reply_to else f"re: {message.payload}"
 
+        def back(*payloads: int) -> list[Message]:
+            return [
+                Message(source=Tract.EXTERNAL, target=Tract.INTERNAL, sender="tool", payload=n) for n in payloads
+            ]
+
         async with bounded(url, 5) as callosum:
             dialogue = await callosum.open_dialogue("full")
             await say(callosum, dialogue, *range(5))
-            back = [
-                Message(source=Tract.EXTERNAL, target=Tract.INTERNAL, sender="tool", payload=n) for n in range(5)
-            ]
-            await callosum.send_many(dialogue, back)
+            await callosum.send_many(dialogue, back(*range(5)))
+            for beyond in (message(5), *back(5)):
+                with pytest.raises(BackpressureError):
+                    await callosum.send_many(dialogue, [beyond])
             async with (
                 callosum.attach(Ponder(), Tract.EXTERNAL, "tool", concurrency=2),
                 callosum.attach(Ponder(), Tract.INTERNAL, "thinker", concurrency=2),
             ):
                 assert {outcome.result for outcome in await settled(callosum, 20)} == {Result.ACKED}
+            assert [tract.backlog for tract in await callosum.inbox()] == [0, 0]
+            answers = [said.in_reply_to async for said in callosum.transcript(dialogue) if said.in_reply_to]
+            assert sorted(answers) == list(range(1, 11))
             await say(callosum, dialogue, "room again")
+            await callosum.send_many(dialogue, back(6))
 
     async def test_nothing_is_delivered_where_only_recording_is_wanted(self, url: str) -> None:
         async with CorpusCallosum.open(settings=Settings(url=url, capacity=1, deliver=False)) as callosum:
