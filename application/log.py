@@ -1,8 +1,7 @@
 """The event-sourced application: dialogues in one log, by id to tell them and by position to read them."""
 
 from collections.abc import Sequence
-from copy import copy
-from typing import ClassVar, cast
+from typing import ClassVar, TypeVar, cast
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError, Application, Repository, project_aggregate
@@ -26,6 +25,8 @@ from domain.errors import ConsumerNotFoundError, DialogueNotFoundError
 from projections.fold import Recorded
 
 __all__ = ["DialogueLog"]
+
+_Aggregate = TypeVar("_Aggregate", Dialogue, Consumer)
 
 
 class DialogueLog(Application[UUID]):
@@ -62,18 +63,14 @@ class DialogueLog(Application[UUID]):
 
     def dialogue(self, dialogue: UUID) -> Dialogue:
         """A copy to tell commands to, as of the last event of it that this process knows."""
-        working = copy(self._cached(dialogue))
-        working._pending_events = []  # noqa: SLF001  # the copy must not share the list
-        return working
+        return _working_copy(self._cached(dialogue))
 
     def consumer(self, consumer: UUID) -> Consumer:
         """The same of a consumer."""
         try:
-            working = copy(cast("Consumer", self.repository.get(consumer)))
+            return _working_copy(cast("Consumer", self.repository.get(consumer)))
         except AggregateNotFoundError:  # lost with the end of a log, as its joining was
             raise ConsumerNotFoundError(consumer) from None
-        working._pending_events = []  # noqa: SLF001  # the copy must not share the list
-        return working
 
     def consumer_name(self, consumer: UUID) -> str:
         """As it joined; of events by thousands, only the first is read."""
@@ -190,3 +187,11 @@ class DialogueLog(Application[UUID]):
         event = cast("Dialogue.Event | Consumer.Event", self.mapper.to_domain_event(entry))
         dialogue = event.originator_id if isinstance(event, Dialogue.Event) else None
         return Recorded(entry.id, entry.at, entry.chain, entry.topic, dialogue, event)
+
+
+def _working_copy(aggregate: _Aggregate) -> _Aggregate:
+    """`copy.copy` takes four times as long, and every command needs one."""
+    working = object.__new__(type(aggregate))
+    working.__dict__.update(aggregate.__dict__)
+    working._pending_events = []  # the copy must not share the list
+    return working
