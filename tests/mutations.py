@@ -600,8 +600,8 @@ MUTATIONS: Final = (
     Mutation(
         "fail-for-ever-after-a-loss",
         COMMIT,
-        "        log.accept_loss()\n",
-        "",
+        "            log.accept_loss()\n",
+        "            log.head()\n",
         (f"{LOST}::TestTheService::test_tells_the_first_sender_and_goes_on",),
     ),
     Mutation(

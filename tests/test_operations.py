@@ -184,7 +184,7 @@ class TestTheUser:
             following = await waiting_for_more(callosum, events)
             await asyncio.to_thread(let_it_block, callosum._open.log.recorder)
             await self._another_sends(url, dialogue)
-            assert (await asyncio.wait_for(following, 5)).position == 3
+            assert (await asyncio.wait_for(following, 0.2)).position == 3  # told, not found by a later look
             assert (await callosum.consciousness_metrics(dialogue)).total_messages == 4
             assert [said.sequence async for said in callosum.transcript(dialogue)] == [1, 2, 3, 4]
             assert [event.position async for event in callosum.replay()] == [1, 2, 3]
