@@ -105,7 +105,13 @@ class Attachment:
         except CallosumError as error:  # no payload, a closed dialogue
             await self._failed(delivery, error)
         else:
+            self._tell(reply, receipt)
+
+    def _tell(self, reply: Message, receipt: Receipt) -> None:
+        try:
             self._on_reply(reply, receipt)
+        except Exception:
+            _logger.exception("An answer was said, and who was to be told of it failed.")
 
     def _said(self, delivery: Delivery, answer: Payload) -> Message:
         asked = delivery.message

@@ -54,6 +54,18 @@ class TestAnAgent:
         assert (message.payload, message.sender) == ("hello", "echo")
         assert receipt == Receipt(dialogue, 3, said[2].position)
 
+    async def test_goes_on_when_who_is_told_fails(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
+        class Echo:
+            async def handle(self, message: Message) -> object:
+                return message.payload
+
+        def fail(_message: Message, _receipt: Receipt) -> None:
+            raise RuntimeError("no paper")
+
+        async with callosum.attach(Echo(), Tract.EXTERNAL, "echo", on_reply=fail):
+            await say(callosum, dialogue, "a", "b")
+            assert {outcome.result for outcome in await settled(callosum, 2)} == {Result.ACKED}
+
     async def test_needs_at_least_one_worker(self, callosum: CorpusCallosum) -> None:
         class Idle:
             async def handle(self, message: Message) -> object:
