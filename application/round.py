@@ -51,6 +51,7 @@ class Draft:
         self._keys: dict[str, tuple[int, bytes]] = {}
         self._exempt: set[int] = set()
         self._asked: list[int] = []
+        self._answered: set[int | None] = set()
         self._answers: set[int] = set()
         self.settlements: list[Settlement] = []
 
@@ -90,8 +91,8 @@ class Draft:
         """The first reply to a question goes to who asked, not to the inbox."""
         questions = self.dialogue.open_questions.union(self._asked)
         for sequence, message in enumerate(messages if questions else (), first):
-            if message.in_reply_to in questions:
-                questions = questions.difference([message.in_reply_to])
+            if message.in_reply_to in questions and message.in_reply_to not in self._answered:
+                self._answered.add(message.in_reply_to)
                 self._answers.add(sequence)
 
     def reply(self, message: Message) -> int:
@@ -111,20 +112,20 @@ class Draft:
 
     def redrive(self, letters: Mapping[int, Settlement], reason: str, now: datetime) -> None:
         """Dead letters by their sequences."""
-        self._settle(letters.values())
-        self.flush(now)
-        self.dialogue.redrive(list(letters), reason, now=now)
+        self._settle(letters.values(), now).redrive(list(letters), reason, now=now)
 
     def discard(self, letters: Mapping[int, Settlement], reason: str, now: datetime) -> None:
         """Likewise."""
-        self._settle(letters.values())
-        self.flush(now)
-        self.dialogue.discard(list(letters), reason, now=now)
+        self._settle(letters.values(), now).discard(list(letters), reason, now=now)
 
-    def _settle(self, settlements: Collection[Settlement]) -> None:
+    def _settle(self, settlements: Collection[Settlement], now: datetime) -> Dialogue:
+        """The dialogue to tell of it."""
         if any(settlement in self.settlements for settlement in settlements):
             raise RepeatedError
+        dialogue = self.dialogue
+        self.flush(now)
         self.settlements += settlements
+        return dialogue
 
     def stored(self) -> Dialogue | None:
         """The working copy when it has events to store."""

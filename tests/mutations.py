@@ -762,6 +762,13 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
+        "keep-all-replies-of-a-round",
+        ROUND,
+        "                self._answered.add(message.in_reply_to)\n",
+        "",
+        (f"{ASKING}::TestAsking::test_of_replies_that_come_at_once_one_answers_and_the_others_are_delivered",),
+    ),
+    Mutation(
         "keep-every-reply-to-a-question",
         DIALOGUE,
         "self.open_questions.union(asked).difference(answered)",

@@ -80,6 +80,19 @@ class TestAsking:
             assert (await following(subscription)).message.payload == "second"
             assert await nothing_comes(subscription)
 
+    async def test_of_replies_that_come_at_once_one_answers_and_the_others_are_delivered(
+        self, callosum: CorpusCallosum, dialogue: UUID
+    ) -> None:
+        asking = asyncio.create_task(ask(callosum, dialogue, "ping"))
+        async with callosum.subscribe(Tract.EXTERNAL, "tool") as tool:
+            asked = await following(tool)
+            await asyncio.gather(*(callosum.send_many(dialogue, [answer(n, 1)]) for n in range(20)))
+            await asked.ack()
+        taken = (await asking).payload
+        async with callosum.subscribe(Tract.INTERNAL, "planner", demand=20) as subscription:
+            others = {(await following(subscription)).message.payload for _ in range(19)}
+        assert others == set(range(20)) - {taken}
+
     async def test_a_third_reply_is_one_too(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
         asking = asyncio.create_task(ask(callosum, dialogue, "ping"))
         async with callosum.subscribe(Tract.EXTERNAL, "tool") as tool:
