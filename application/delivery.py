@@ -204,9 +204,8 @@ class Delivery:
         self._settled = True
         settlement, outcome = self._held.ended(end, handled_in=monotonic() - self._began)
         future = self._subscription.submit(command, settlement, outcome)
-        answer: asyncio.Future[_Answer] = (
-            future.get_loop().create_future()
-        )  # who waits may stop, the settling goes on
+        # Who waits may stop waiting; the settling goes on.
+        answer: asyncio.Future[_Answer] = future.get_loop().create_future()
         future.add_done_callback(partial(self._ended, answer))
         return await answer
 

@@ -118,10 +118,10 @@ def explain(log: DialogueLog, dialogue: UUID, sequence: int) -> Explanation:
         [*history.steps, *_outcomes(log, message, history.redriven)], key=lambda step: step.position or 0
     )
     steps = list(_with_lost(told, holding))
-    if holding is not None:
+    last = next(step for step in reversed(steps) if step.happening is not Happening.ANSWERED)
+    if holding is not None and last.happening not in _AFTER:  # or it was settled since who holds it was asked
         state = State.PAUSED if holding.consumer is None else State.IN_FLIGHT
         return Explanation(message, steps, state, holding.consumer, holding.attempt, holding.until)
-    last = next(step for step in reversed(steps) if step.happening is not Happening.ANSWERED)
     return Explanation(message, steps, _AFTER.get(last.happening, State.WAITING))
 
 

@@ -194,7 +194,7 @@ class InFlight:
 class InboxState:
     """One tract's inbox at one moment. In an ordered tract, what is left of the backlog stands in line."""
 
-    level: "Level"
+    level: Level
     ordered: bool
     pending: Sequence[Pending]
     in_flight: Sequence[InFlight]

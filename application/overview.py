@@ -4,7 +4,6 @@ import time
 
 import msgspec
 
-from application.inbox import Level
 from application.log import DialogueLog
 from domain.tract import Priority, Tract
 
@@ -69,10 +68,9 @@ def inboxes(log: DialogueLog) -> list[TractInbox]:
 
 def _inbox(log: DialogueLog, tract: Tract) -> TractInbox:
     state = log.recorder.inbox.state(tract)
-    level: Level = state.level
 
     def age(slot: int) -> int:
-        [entry] = log.recorder.select_entries(after=slot // 1000 - 1, limit=1)
+        [entry] = log.recorder.entries_at([slot // 1000])
         return max(0, time.time_ns() // 1_000_000 - entry.at)
 
     pending = [PendingCount(Priority(p.priority), p.recipient, p.count, age(p.oldest)) for p in state.pending]
@@ -85,12 +83,12 @@ def _inbox(log: DialogueLog, tract: Tract) -> TractInbox:
     out = sum(p.count for p in pending) + sum(held.count for held in in_flight) + paused
     return TractInbox(
         tract=tract,
-        backlog=level.backlog,
-        capacity=level.capacity or None,
+        backlog=state.level.backlog,
+        capacity=state.level.capacity or None,
         ordered=state.ordered,
         pending=pending,
         in_flight=in_flight,
         paused=paused,
-        in_line=level.backlog - out,
+        in_line=state.level.backlog - out,
         dead_letters=state.dead,
     )
