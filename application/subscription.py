@@ -46,9 +46,7 @@ class Bells:
 
     def __init__(self, inbox: Inbox) -> None:
         self._loop = asyncio.get_running_loop()
-        self._subscriptions: frozenset[Subscription] = (
-            frozenset()
-        )  # another one for each change, as threads read it
+        self._subscriptions: frozenset[Subscription] = frozenset()  # never changed: threads read it
         inbox.listen(self._ring)
 
     def add(self, subscription: "Subscription") -> None:

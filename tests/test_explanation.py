@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from application.inbox import Holding
 from corpus_callosum import (
     CorpusCallosum,
     DialogueNotFoundError,
@@ -126,6 +127,16 @@ class TestAMessage:
         [run] = (await callosum.dialogues()).dialogues
         explanation = await callosum.explain(run.dialogue, 1)
         assert (explanation.state, len(explanation.steps)) == (State.RECORDED, 1)
+
+    async def test_that_was_settled_since_its_holder_was_asked_is_settled(
+        self, callosum: CorpusCallosum, dialogue: UUID, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await say(callosum, dialogue, "a")
+        async with callosum.subscribe(Tract.EXTERNAL, "tool") as subscription:
+            await (await following(subscription)).ack()
+        inbox = callosum._open.log.recorder.inbox
+        monkeypatch.setattr(inbox, "holding", lambda _tract, _slot: Holding("tool", 1, 100))
+        assert (await callosum.explain(dialogue, 1)).state is State.ACKED
 
     async def test_that_is_not_there_is_an_error(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
         with pytest.raises(MessageNotFoundError, match="has no message 1"):
