@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import re
-import signal
 import subprocess
 import sys
 import termios
@@ -17,6 +16,7 @@ from typing import Any, BinaryIO
 from typer.testing import CliRunner
 
 from interface.cli import app
+from tests.processes import interruptible
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,11 +42,6 @@ def environment(**settings: str) -> dict[str, str]:
     return {**ours, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **settings}
 
 
-def _interruptible() -> None:
-    """A shell's background job ignores Ctrl-C, and so would its children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @contextmanager
 def started(*arguments: str | Path, directory: Path, **settings: str) -> Iterator[subprocess.Popen[str]]:
     """A process that is under way; killed at the end, should it still be."""
@@ -58,7 +53,7 @@ def started(*arguments: str | Path, directory: Path, **settings: str) -> Iterato
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
-        preexec_fn=_interruptible,  # noqa: PLW1509  # nothing else runs in the child before it is Python
+        preexec_fn=interruptible,  # noqa: PLW1509  # nothing else runs in the child before it is Python
     ) as process:
         try:
             yield process
