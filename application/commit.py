@@ -143,6 +143,8 @@ def _learn(log: DialogueLog, refusal: AppendRefusedError, left: dict[int, Comman
         if number in errors:
             continue
         unknown = len(command.unknown_keys())
+        if unknown == 0:
+            continue  # it brings no key; the one that is known is another command's of the dialogue
         try:
             for duplicate in recorded.get(command.aggregates[0], ()):
                 command.repeated(duplicate)

@@ -2,11 +2,15 @@
 
 import asyncio
 from collections import Counter
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 from eventsourcing.persistence import PersistenceError
 
+from application.commands import Close, Convey
+from application.commit import commit
+from application.validation import stamped_few
 from corpus_callosum import (
     CallosumClosedError,
     CorpusCallosum,
@@ -17,7 +21,7 @@ from corpus_callosum import (
     ReplyTimeoutError,
     Tract,
 )
-from tests.deliveries import following, nothing_comes, say
+from tests.deliveries import following, message, nothing_comes, say
 
 
 class Echo:
@@ -143,6 +147,16 @@ class TestWithoutAnAnswer:
         async with callosum.subscribe(Tract.EXTERNAL, "tool") as subscription:
             await (await following(subscription)).reply(answer("late", 1))
         assert (await again).payload == "late"
+
+    async def test_asking_again_in_the_round_that_closes_the_dialogue_harms_neither(
+        self, callosum: CorpusCallosum, dialogue: UUID
+    ) -> None:
+        with pytest.raises(ReplyTimeoutError):
+            await ask(callosum, dialogue, "ping", within=0.05, key="q1")
+        asked = Convey(dialogue, *stamped_few([message("ping", idempotency_key="q1")]), asks=True)
+        log, now = callosum._open.log, datetime.now(UTC)
+        [again], closed = commit(log, [asked, Close(dialogue, "done")], now)  # type: ignore[misc]  # a list, a position
+        assert (again.sequence, closed) == (1, log.head())
 
     async def test_a_late_answer_waits_for_who_asks_again(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
         with pytest.raises(ReplyTimeoutError):
