@@ -140,18 +140,19 @@ class TestLostReplies:
         with (
             opened_log(settings) as log,
             opened_log({**settings, "REDIS_URL": redis_server.url}) as other,
-            log.subscribe() as subscription,
-            waiting(next, subscription) as following,
         ):
-            let_it_block(log)
-            proxy.cut_after_next_request()
-            proxy.refuse()
-            other.insert_events(events(A, 1))  # the subscription is told, and asks
-            told = monotonic()
-            while "waits for the store" not in caplog.text:
-                assert monotonic() - told < 5
-            proxy.accept()
-            assert following()[0].id == 1
+            other.insert_events(events(A, 1))
+            assert log.wait_beyond(0, timeout=5)  # it is told from now on; else it might lose that connection
+            with log.subscribe(gt=1) as subscription, waiting(next, subscription) as following:
+                let_it_block(log)
+                proxy.cut_after_next_request()
+                proxy.refuse()
+                other.insert_events(events(A, 2))  # the subscription is told, and asks
+                told = monotonic()
+                while "waits for the store" not in caplog.text:
+                    assert monotonic() - told < 5
+                proxy.accept()
+                assert following()[0].id == 2
 
     def test_replies_later_than_the_timeout_leave_one_event(self, proxy: Proxy) -> None:
         with opened_log(redis_settings(f"redis://127.0.0.1:{proxy.port}", timeout=0.5)) as log:
