@@ -45,6 +45,12 @@ def tree(tmp_path: Path) -> Path:
     return planted(tmp_path)
 
 
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """For what does not depend on the store."""
+    return f"sqlite:///{tmp_path}/callosum.db"
+
+
 def paper() -> Console:
     return Console(file=StringIO(), width=100)
 
@@ -151,7 +157,7 @@ def test_what_is_no_terminal_gets_no_control_codes(played: Played) -> None:
     assert "\r" not in text
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.stress) for seed in range(2, 10))])
 async def test_a_kill_at_any_moment_loses_and_repeats_nothing(tree: Path, lasting_url: str, seed: int) -> None:
     kill_after = Random(seed).randint(1, 40)
     result = await run_demo(tree, lasting_url, console=paper(), pace=UNHURRIED, kill_after=kill_after)
@@ -161,12 +167,10 @@ async def test_a_kill_at_any_moment_loses_and_repeats_nothing(tree: Path, lastin
     assert report_of(result).lines == 40
 
 
-async def test_an_empty_directory_gives_a_short_dialogue_that_cannot_be_assessed(
-    tmp_path: Path, lasting_url: str
-) -> None:
+async def test_an_empty_directory_gives_a_short_dialogue_that_cannot_be_assessed(tmp_path: Path, url: str) -> None:
     (tmp_path / "empty").mkdir()
     console = paper()
-    result = await run_demo(tmp_path / "empty", lasting_url, console=console, pace=0)
+    result = await run_demo(tmp_path / "empty", url, console=console, pace=0)
 
     assert result.exit_status == 0
     assert result.evidence is not None
@@ -175,17 +179,18 @@ async def test_an_empty_directory_gives_a_short_dialogue_that_cannot_be_assessed
     assert "not assessable: 4 of 101 messages" in written(console)
 
 
-async def test_two_demos_in_one_log_do_not_mix(tree: Path, lasting_url: str) -> None:
-    first = await run_demo(tree, lasting_url, console=paper(), pace=0)
-    second = await run_demo(tree, lasting_url, console=paper(), pace=0)
+async def test_two_demos_in_one_log_do_not_mix(tree: Path, played: Played) -> None:
+    first, _ = played
+    second = await run_demo(tree, first.url, console=paper(), pace=0)
 
+    assert second.url == first.url
     assert first.exit_status == second.exit_status == 0
     assert first.dialogue != second.dialogue
 
 
-async def test_a_terminal_gets_a_scrolling_view(tree: Path, lasting_url: str) -> None:
+async def test_a_terminal_gets_a_scrolling_view(tree: Path, url: str) -> None:
     console = Console(file=StringIO(), force_terminal=True, width=100, height=20, _environ={"TERM": "xterm"})
-    await run_demo(tree, lasting_url, console=console, pace=UNHURRIED)
+    await run_demo(tree, url, console=console, pace=UNHURRIED)
 
     assert "planner (internal) · tools (external)" in written(console)
     assert "· bridge: held by process" in written(console)
@@ -209,15 +214,15 @@ def report_of(result: DemoResult) -> Report:
 # What it refuses
 
 
-async def test_a_directory_that_does_not_exist_is_refused(tmp_path: Path, lasting_url: str) -> None:
+async def test_a_directory_that_does_not_exist_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(CommandError, match="There is no directory"):
-        await run_demo(tmp_path / "nowhere", lasting_url, console=paper(), pace=0)
+        await run_demo(tmp_path / "nowhere", url, console=paper(), pace=0)
 
 
-async def test_a_file_is_no_directory(tmp_path: Path, lasting_url: str) -> None:
+async def test_a_file_is_no_directory(tmp_path: Path, url: str) -> None:
     (tmp_path / "file").write_text("text")
     with pytest.raises(CommandError, match="is a file"):
-        await run_demo(tmp_path / "file", lasting_url, console=paper(), pace=0)
+        await run_demo(tmp_path / "file", url, console=paper(), pace=0)
 
 
 async def test_a_log_in_memory_is_refused(tmp_path: Path) -> None:
@@ -228,9 +233,9 @@ async def test_a_log_in_memory_is_refused(tmp_path: Path) -> None:
 # What it leaves behind
 
 
-async def test_a_bridge_that_ends_by_itself_is_started_again_three_times(lasting_url: str) -> None:
+async def test_a_bridge_that_ends_by_itself_is_started_again_three_times(url: str) -> None:
     console = paper()
-    async with CorpusCallosum.open(lasting_url) as callosum:
+    async with CorpusCallosum.open(url) as callosum:
         dialogue = await callosum.open_dialogue("never said a word")
         command = [sys.executable, "-c", "raise SystemExit('no bridge today')"]
         with Screen(console) as screen, pytest.raises(BridgeDownError) as caught:
@@ -252,9 +257,9 @@ class Ringing(StringIO):
         return super().write(text)
 
 
-async def test_cancelling_the_demo_ends_its_bridge(tree: Path, lasting_url: str) -> None:
+async def test_cancelling_the_demo_ends_its_bridge(tree: Path, url: str) -> None:
     out = Ringing()
-    demo = asyncio.create_task(run_demo(tree, lasting_url, console=Console(file=out, width=100), pace=1))
+    demo = asyncio.create_task(run_demo(tree, url, console=Console(file=out, width=100), pace=1))
     await out.written.wait()
     demo.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -266,8 +271,8 @@ async def test_cancelling_the_demo_ends_its_bridge(tree: Path, lasting_url: str)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
-def test_no_process_outlives_the_demo(tree: Path, lasting_url: str, ending: signal.Signals) -> None:
-    demo = start("-u", "-c", PLAY, str(tree), lasting_url)
+def test_no_process_outlives_the_demo(tree: Path, url: str, ending: signal.Signals) -> None:
+    demo = start("-u", "-c", PLAY, str(tree), url)
     with demo:
         bridge = pid_in(demo)
         with watched(bridge) as bridges_end:
@@ -275,7 +280,7 @@ def test_no_process_outlives_the_demo(tree: Path, lasting_url: str, ending: sign
             demo.communicate(timeout=20)
             assert select.select([bridges_end], [], [], 20)[0], "the bridge's process goes on"
 
-    assert asyncio.run(last_said(lasting_url)) is not Report, "it ended before its work was done"
+    assert asyncio.run(last_said(url)) is not Report, "it ended before its work was done"
 
 
 PLAY = """
