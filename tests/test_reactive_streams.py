@@ -220,8 +220,11 @@ async def _goes_through(url: str, demand: int, steps: list[tuple[str, int]]) -> 
 
 @pytest.mark.parametrize(
     ("binary", "examples"),
-    [(None, 50), *((binary, 25) for binary in BINARIES[:1])],
-    ids=["sqlite memory", *(binary.name for binary in BINARIES[:1])],
+    [
+        pytest.param(store, examples, marks=marks, id=f"{store.name if store else 'sqlite memory'}-{examples}")
+        for store in (None, *BINARIES[:1])
+        for examples, marks in ((20, ()), (200, pytest.mark.stress))
+    ],
 )
 def test_a_subscriber_never_holds_more_than_it_asked_for(binary: Binary | None, examples: int) -> None:
     @settings(max_examples=examples, deadline=None)

@@ -40,7 +40,6 @@ from tests.proxy import Proxy
 from tests.servers import PrivateServerFactory
 
 ROUNDS = 300
-LOSSES = 500
 
 
 def redis_settings(url: str, *, timeout: float = 5.0) -> Settings:
@@ -80,24 +79,25 @@ def log(proxy: Proxy) -> Iterator[RedisProcessRecorder]:
 
 
 class TestLostReplies:
+    @pytest.mark.parametrize("losses", [100, pytest.param(1000, marks=pytest.mark.stress)])
     def test_an_append_whose_reply_is_lost_is_stored_once_and_answered(
-        self, proxy: Proxy, log: RedisProcessRecorder
+        self, proxy: Proxy, log: RedisProcessRecorder, losses: int
     ) -> None:
-        keys = [keyed(f"key {number}", event=1, sequence=number) for number in range(LOSSES)]
-        for number in range(LOSSES):
+        keys = [keyed(f"key {number}", event=1, sequence=number) for number in range(losses)]
+        for number in range(losses):
             stored = [*events(B, number), *events(A, 2 * number, 2 * number + 1)]
             proxy.cut_after_next_request()
             positions = log.insert_events(stored, keyed=[keys[number]], tracking=Tracking("upstream", number + 1))
             assert positions == [3 * number + 1, 3 * number + 2, 3 * number + 3]
 
-        assert proxy.cuts == LOSSES
+        assert proxy.cuts == losses
         assert versions(log) == [
-            place for number in range(LOSSES) for place in ((B, number), (A, 2 * number), (A, 2 * number + 1))
+            place for number in range(losses) for place in ((B, number), (A, 2 * number), (A, 2 * number + 1))
         ]
         assert log.select_keys(A, [key.key for key in keys]) == [
             duplicate(key, 3 * number + 2) for number, key in enumerate(keys)
         ]
-        assert log.max_tracking_id("upstream") == LOSSES
+        assert log.max_tracking_id("upstream") == losses
         assert log.check() is None
 
     def test_a_tracking_record_without_events_is_no_conflict_with_itself(

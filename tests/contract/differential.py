@@ -16,7 +16,6 @@ from tests.contract import Store, opened_log
 
 __all__ = ["DifferentialContract"]
 
-STEPS: Final = 3000
 TOPICS: Final = ("opened", "conveyed", "closed")
 
 Call = Callable[[ApplicationRecorder], Any]
@@ -26,11 +25,14 @@ class DifferentialContract:
     store: ClassVar[Store]
 
     @pytest.mark.parametrize("id_type", ["uuid", "text"])
-    def test_random_calls_have_the_results_of_the_reference(self, tmp_path: Path, id_type: str) -> None:
+    @pytest.mark.parametrize("steps", [1000, pytest.param(10_000, marks=pytest.mark.stress)])
+    def test_random_calls_have_the_results_of_the_reference(
+        self, tmp_path: Path, id_type: str, steps: int
+    ) -> None:
         script = Script(Random(f"{self.store.name} {id_type}"), id_type)
         reference = POPOApplicationRecorder()
         with opened_log(self.store.new(tmp_path, ORIGINATOR_ID_TYPE=id_type)) as recorder:
-            for step in range(STEPS):
+            for step in range(steps):
                 description, call = script.next_call()
                 expected = outcome(call, reference)
                 assert outcome(call, recorder) == expected, f"step {step}: {description}"
