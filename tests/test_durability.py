@@ -28,7 +28,7 @@ ACKNOWLEDGED = {receipt(1): "one", receipt(2): "two", receipt(3): "three"}
 
 def await_load(directory: Path) -> None:
     """Until a server's file shows that messages are sent."""
-    deadline = monotonic() + 10
+    deadline = monotonic() + 30
     while not any(file.stat().st_size > 50_000 for file in directory.glob("*/appendonlydir/*.incr.aof")):
         assert monotonic() < deadline
         sleep(0.01)

@@ -246,7 +246,14 @@ def waiting(blocking: Callable[..., Any], *arguments: Any) -> Iterator[Callable[
 
 
 def let_it_block(log: LogRecorder) -> None:
-    """Nothing shows that another thread waits for the log; this one waits as well, for a little."""
+    """Nothing shows that another thread waits for the log; this one waits as well, for a little.
+
+    Not before the log is told of appends: on a busy machine it takes longer until a server is heard.
+    """
+    begun = monotonic()
+    while not log.datastore.growth._told:  # type: ignore[attr-defined]  # every log under this contract has one
+        assert monotonic() - begun < 5
+        log.wait_beyond(log.max_notification_id() or 0, timeout=0.01)
     log.wait_beyond(log.max_notification_id() or 0, timeout=0.01)
 
 
