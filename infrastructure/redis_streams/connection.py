@@ -10,17 +10,18 @@ a second event or a conflict with oneself. Who can tell what a repetition means,
     ProgrammingError (PEP 249)    NOPERM, WRONGTYPE and the like: it will not pass by itself
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha1
 from importlib.resources import files
+from threading import Lock, Semaphore
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import redis
 from eventsourcing.persistence import OperationalError, PersistenceError, ProgrammingError
 from redis.backoff import NoBackoff
-from redis.connection import BlockingConnectionPool, parse_url
+from redis.connection import parse_url
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -108,6 +109,62 @@ class Connection:
                 return self._connection.read_response()
 
 
+class Pool:
+    """Connections of redis-py that wait for their next user. Its own pool takes longer than a command does.
+
+    Args:
+        make: makes one.
+        most: at work at once.
+        timeout: seconds to wait for one then.
+    """
+
+    def __init__(self, make: Callable[[], Any], most: int, timeout: float) -> None:
+        self._make = make
+        self._places = Semaphore(most)
+        self._timeout = timeout
+        self._changing = Lock()
+        self._idle: list[Any] = []
+        self._made: list[Any] = []
+
+    def get(self) -> Any:
+        if not self._places.acquire(timeout=self._timeout):
+            raise redis.ConnectionError(f"all connections are at work for {self._timeout} s")
+        connection = None
+        try:
+            connection = self._next()
+            _make_ready(connection)
+        except BaseException:  # whatever it is, others must get their turn
+            self.put(connection)
+            raise
+        return connection
+
+    def put(self, connection: Any) -> None:
+        if connection is not None:
+            self._idle.append(connection)
+        self._places.release()
+
+    def _next(self) -> Any:
+        with self._changing:
+            if not self._idle:
+                self._idle.append(self._make())
+                self._made.append(self._idle[-1])
+            return self._idle.pop()
+
+    def close(self) -> None:
+        for connection in self._made:
+            connection.disconnect()
+
+
+def _make_ready(connection: Any) -> None:
+    """Connect, unless it is; anew when something came unasked, as a rule that the server has closed it."""
+    connection.connect()
+    with suppress(redis.ConnectionError, OSError):
+        if not connection.can_read():
+            return
+    connection.disconnect()
+    connection.connect()
+
+
 class Connections:
     """A pool of connections, for any number of threads.
 
@@ -131,16 +188,16 @@ class Connections:
             "socket_connect_timeout": timeout,
             "client_name": "callosum",
         }
-        self._pool = BlockingConnectionPool(_MOST_CONNECTIONS, timeout, self._class, **self._settings)
+        self._pool = Pool(self.dedicated, _MOST_CONNECTIONS, timeout)
 
     @contextmanager
     def borrowed(self) -> Iterator[Connection]:
         with _refused(self.address):
-            connection = self._pool.get_connection()
+            connection = self._pool.get()
         try:
             yield Connection(connection, self.address)
         finally:
-            self._pool.release(connection)
+            self._pool.put(connection)
 
     def call(self, *words: Word) -> Any:
         with self.borrowed() as connection:
@@ -159,7 +216,7 @@ class Connections:
         return self._class(**self._settings)
 
     def close(self) -> None:
-        self._pool.disconnect()
+        self._pool.close()
 
 
 def _parsed(url: str) -> tuple[dict[str, Any], dict[str, str], str]:
