@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Final, TypeVar
@@ -23,6 +24,7 @@ from uuid import UUID
 
 from eventsourcing.persistence import PersistenceError
 
+from application.bells import Bells, Offers
 from application.commands import Command
 from application.errors import CallosumClosedError
 from application.inbox import Level, Settlement
@@ -45,12 +47,14 @@ _Answer = TypeVar("_Answer")
 _logger = logging.getLogger("callosum.commit")
 
 
-def commit(log: DialogueLog, commands: Sequence[Command[Any]], now: datetime) -> list[Outcome]:
+def commit(
+    log: DialogueLog, commands: Sequence[Command[Any]], now: datetime, offers: Offers | None = None
+) -> list[Outcome]:
     """Decide and append one round. The outcomes, in order: what the command answers, or why it was refused."""
     outcomes: dict[int, Outcome] = {}
     left = dict(enumerate(commands))
     while left:
-        round_ = Round(log)
+        round_ = Round(log, offers)
         try:
             refused = _decide(log, left, round_, now)
             places = round_.append(now)
@@ -202,20 +206,28 @@ def _without_room(full: Mapping[str, Level], left: dict[int, Command[Any]]) -> d
 
 
 class _Waiting:
-    """A command on its way, and who waits for its answer."""
+    """A command on its way, and who is told what becomes of it, on the event loop.
 
-    __slots__ = ("command", "future")
+    Attributes:
+        dropped: whether nobody waits for it any more.
+    """
 
-    def __init__(self, command: Command[Any], future: asyncio.Future[Any]) -> None:
+    __slots__ = ("command", "dropped", "told")
+
+    def __init__(
+        self, command: Command[Any], told: Callable[[Any], None], dropped: Callable[[], bool] = lambda: False
+    ) -> None:
         self.command = command
-        self.future = future
+        self.told = told
+        self.dropped = dropped
 
 
 class Writer:
     """The thread. Made, fed and closed on one event loop."""
 
-    def __init__(self, log: DialogueLog, clock: Callable[[], datetime]) -> None:
+    def __init__(self, log: DialogueLog, bells: Bells, clock: Callable[[], datetime]) -> None:
         self._log = log
+        self._bells = bells
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
@@ -226,11 +238,18 @@ class Writer:
 
     def submit(self, command: Command[_Answer]) -> asyncio.Future[_Answer]:
         """Hand over a command; commands of one caller are decided in the order of these calls."""
+        future: asyncio.Future[_Answer] = self._loop.create_future()
+        self._hand_over(_Waiting(command, partial(_resolve, future), future.cancelled))
+        return future
+
+    def carry_out(self, command: Command[_Answer], told: Callable[[_Answer | Exception], None]) -> None:
+        """The same, but it cannot be cancelled; `told` is called with what it answers, or why it was refused."""
+        self._hand_over(_Waiting(command, told))
+
+    def _hand_over(self, waiting: _Waiting) -> None:
         if self._closed:
             raise CallosumClosedError
-        future: asyncio.Future[_Answer] = self._loop.create_future()
-        self._queue.put(_Waiting(command, future))
-        return future
+        self._queue.put(waiting)
 
     async def close(self) -> None:
         """Take no more commands, answer all that were taken, and end the thread."""
@@ -243,13 +262,15 @@ class Writer:
         ended = False
         while not ended:
             taken, ended = self._take()
-            taken = [waiting for waiting in taken if not waiting.future.cancelled()]
+            taken = [waiting for waiting in taken if not waiting.dropped()]
             if taken:
-                self._answer(taken, self._commit([waiting.command for waiting in taken]))
+                offers = self._bells.offers()
+                outcomes = self._commit([waiting.command for waiting in taken], offers)
+                self._answer(taken, outcomes, offers.read())
 
-    def _commit(self, commands: list[Command[Any]]) -> list[Outcome]:
+    def _commit(self, commands: list[Command[Any]], offers: Offers) -> list[Outcome]:
         try:
-            return commit(self._log, commands, self._clock())
+            return commit(self._log, commands, self._clock(), offers)
         except Exception as error:  # whatever it is, the senders must hear of it, and the thread must go on
             _logger.exception("A round of %d commands failed.", len(commands))
             return [error] * len(commands)
@@ -272,20 +293,28 @@ class Writer:
             taken.append(more)
         return taken, False
 
-    def _answer(self, taken: list[_Waiting], outcomes: list[Outcome]) -> None:
-        answers = deque(zip((waiting.future for waiting in taken), outcomes, strict=True))
+    def _answer(self, taken: list[_Waiting], outcomes: list[Outcome], hand_over: Callable[[], None]) -> None:
+        answers = deque(zip((waiting.told for waiting in taken), outcomes, strict=True))
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._settle, answers)
+            self._loop.call_soon_threadsafe(self._tell, answers, hand_over)
 
-    def _settle(self, answers: deque[tuple[asyncio.Future[Any], Outcome]]) -> None:
+    def _tell(self, answers: deque[tuple[Callable[[Any], None], Outcome]], hand_over: Callable[[], None]) -> None:
+        hand_over()  # first, so that who has acked need not wait for its next delivery
+        self._tell_some(answers)
+
+    def _tell_some(self, answers: deque[tuple[Callable[[Any], None], Outcome]]) -> None:
         # A few at a time: each wakes a task, and the loop must get to other things between them.
         for _ in range(min(len(answers), _ANSWERS_AT_ONCE)):
-            future, outcome = answers.popleft()
-            if future.done():
-                continue
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
+            told, outcome = answers.popleft()
+            told(outcome)
         if answers:
-            self._loop.call_soon(self._settle, answers)
+            self._loop.call_soon(self._tell_some, answers)
+
+
+def _resolve(future: asyncio.Future[Any], outcome: Outcome) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -203,26 +203,31 @@ class Delivery:
             raise self._held.lost
         self._settled = True
         settlement, outcome = self._held.ended(end, handled_in=monotonic() - self._began)
-        future = self._subscription.submit(command, settlement, outcome)
-        # Who waits may stop waiting; the settling goes on.
-        answer: asyncio.Future[_Answer] = future.get_loop().create_future()
-        future.add_done_callback(partial(self._ended, answer))
-        return await answer
+        answer: asyncio.Future[_Answer | Exception] = asyncio.get_running_loop().create_future()
+        self._subscription.settle(command, settlement, outcome, partial(self._answer, answer))
+        try:
+            told = await answer
+        except asyncio.CancelledError:  # who waits may stop waiting; the settling goes on
+            if not answer.cancelled():
+                self._ended(answer.result())
+            raise
+        self._ended(told)
+        if isinstance(told, Exception):
+            raise told
+        return told
 
-    def _ended(self, answer: asyncio.Future[Any], future: asyncio.Future[Any]) -> None:
-        error = asyncio.CancelledError() if future.cancelled() else future.exception()
-        if error is None or isinstance(error, LeaseLostError):
-            self._subscription.replenish()
-        else:
-            self._settled = False
+    def _answer(self, answer: "asyncio.Future[_Answer | Exception]", told: _Answer | Exception) -> None:
         if answer.done():
-            return
-        if error is None:
-            answer.set_result(future.result())
-        elif future.cancelled():
-            answer.cancel()
+            self._ended(told)  # nobody waits
         else:
-            answer.set_exception(error)
+            answer.set_result(told)
+
+    def _ended(self, told: object) -> None:
+        """Only now that who settled it has heard of it is another one asked for in its place."""
+        if isinstance(told, Exception) and not isinstance(told, LeaseLostError):
+            self._settled = False
+        else:
+            self._subscription.replenish()
 
 
 def _told(text: str) -> str:

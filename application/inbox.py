@@ -2,7 +2,8 @@
 
 What arrives and what is settled goes through the log's own append (`LogRecorder.insert_events`), in one step with
 the events that tell of it. Handing out is a step of its own and writes no event: it gives a *lease*. What is not
-settled when the lease ends is handed out again.
+settled when the lease ends is handed out again. Who waits for something to take may offer to an append to take it
+in its step (`Offer`).
 
 A *slot* is a message's place: the position of its event times 1000, and its index within the event.
 
@@ -34,9 +35,11 @@ __all__ = [
     "InboxState",
     "Level",
     "NotEmptyError",
+    "Offer",
     "Pending",
     "ReplacedError",
     "Settlement",
+    "Take",
     "Taken",
     "Then",
     "slot_of",
@@ -115,6 +118,25 @@ class Handed(msgspec.Struct, frozen=True, gc=False):
         return self.slot % 1000
 
 
+class Take(msgspec.Struct, frozen=True):
+    """What a consumer asks for.
+
+    Attributes:
+        generation: of the consumer, as `Inbox.join` counted it.
+        lease: an id that is made for it. Taking again with the same gives the same again, so it may be repeated
+            when the reply was lost.
+        demand: the most messages.
+        ack_wait: milliseconds until the lease ends.
+    """
+
+    tract: str
+    consumer: str
+    generation: int
+    lease: str
+    demand: int
+    ack_wait: int
+
+
 @dataclass(frozen=True)
 class Taken:
     """What a take gave.
@@ -130,6 +152,18 @@ class Taken:
     entries: Sequence[Entry]
     left: bool
     next_due: int | None
+
+
+@dataclass
+class Offer:
+    """A take for an append to carry out as its last step, if there is something for it then.
+
+    Attributes:
+        taken: what it gave. None: nothing, or whether it was carried out is not known; taking tells.
+    """
+
+    take: Take
+    taken: Taken | None = None
 
 
 @dataclass(frozen=True)
@@ -250,10 +284,8 @@ class Inbox(ABC):
         """The generation of this consumer, from 1 on. What an earlier one of its name held is free at once."""
 
     @abstractmethod
-    def take(self, tract: str, *, consumer: str, generation: int, lease: str, demand: int, ack_wait: int) -> Taken:
-        """Hand out at most `demand` messages for `ack_wait` milliseconds.
-
-        Taking again with the same lease gives the same again, so it may be repeated when the reply was lost.
+    def take(self, take: Take) -> Taken:
+        """Hand out what is asked for, as far as it is there.
 
         Raises:
             ReplacedError: the generation is not the newest.
@@ -277,4 +309,7 @@ class Inbox(ABC):
 
     @abstractmethod
     def listen(self, ring: Callable[[str], None]) -> None:
-        """Have this called, from any thread, with a tract where something may be to take. It must return soon."""
+        """Have this called, from any thread, with a tract where something may be to take. It must return soon.
+
+        Of what an append's offers took all of, and of what is due by then, only they are told.
+        """

@@ -10,7 +10,7 @@ from eventsourcing.persistence import Mapper, Recording
 from application.codec import EventMapper
 from application.entries import Entry
 from application.errors import LogError
-from application.inbox import Arrival, Settlement
+from application.inbox import Arrival, Offer, Settlement
 from application.recorder import (
     FIRST_CHAIN,
     KeyedMessage,
@@ -87,6 +87,7 @@ class DialogueLog(Application[UUID]):
         keyed: Sequence[KeyedMessage] = (),
         arrivals: Sequence[Arrival] = (),
         settlements: Sequence[Settlement] = (),
+        offers: Sequence[Offer] = (),
     ) -> list[Recording[UUID]]:
         """Store the pending events of all of these together, and keep the aggregates in the cache.
 
@@ -94,7 +95,9 @@ class DialogueLog(Application[UUID]):
         aggregate: on Python 3.11 that is a fifth of what an append of many dialogues takes.
         """
         events = [event for aggregate in aggregates for event in aggregate.collect_events()]
-        recordings = self.events.put(events, keyed=keyed, arrivals=arrivals, settlements=settlements)
+        recordings = self.events.put(
+            events, keyed=keyed, arrivals=arrivals, settlements=settlements, offers=offers
+        )
         for aggregate in aggregates:
             self._cache.put(aggregate.id, aggregate)
         return recordings

@@ -9,6 +9,7 @@ from eventsourcing.persistence import InfrastructureFactoryError
 from eventsourcing.utils import TopicError
 
 from application.asking import Answers
+from application.bells import Bells
 from application.commit import Writer
 from application.dead_letters import DeadLetters
 from application.errors import StoreSettingsError
@@ -17,7 +18,6 @@ from application.log import DialogueLog
 from application.read_side import ReadSide
 from application.reading import Reader
 from application.settings import USUAL_CAPACITY, Settings, store_environment, views_path
-from application.subscription import Bells
 from domain.measures import EmergenceSettings
 from domain.tract import Tract
 from projections.consciousness import Consciousness
@@ -33,8 +33,8 @@ class Parts:
         self.log = log
         self.reader = Reader(log)
         self.read_side = ReadSide(log, self.reader, views, _projection(views, settings))
-        self.writer = Writer(log, clock=lambda: datetime.now(UTC))
         self.bells = Bells(log.recorder.inbox)
+        self.writer = Writer(log, self.bells, clock=lambda: datetime.now(UTC))
         self.answers = Answers(log, self.reader)
         self.dead_letters = DeadLetters(log, self.writer, self.reader)
 

@@ -20,7 +20,7 @@ from eventsourcing.persistence import (
 )
 
 from application.entries import Entry
-from application.inbox import Arrival, Inbox, Level, Settlement
+from application.inbox import Arrival, Inbox, Level, Offer, Settlement
 
 __all__ = [
     "FIRST_CHAIN",
@@ -165,9 +165,12 @@ class LogRecorder(ApplicationRecorder):
         keyed: Sequence[KeyedMessage] = (),
         arrivals: Sequence[Arrival] = (),
         settlements: Sequence[Settlement] = (),
+        offers: Sequence[Offer] = (),
         **kwargs: Any,
     ) -> Sequence[int] | None:
         """Append all of these, with their keys, arrivals and settlements, or nothing.
+
+        Offers are carried out in their order, if all was appended.
 
         Raises:
             AppendRefusedError: a version or a key is taken, a tract full, a lease lost; names all of them.

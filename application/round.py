@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 from eventsourcing.domain import DomainEventProtocol
 
+from application.bells import Offers
 from application.inbox import Arrival, Settlement
 from application.log import DialogueLog
 from application.recorder import KeyedMessage
@@ -214,10 +215,11 @@ class ConsumerDraft:
 
 
 class Round:
-    """The drafts of one round, by aggregate."""
+    """The drafts of one round, by aggregate; and the offers to take with its append."""
 
-    def __init__(self, log: DialogueLog) -> None:
+    def __init__(self, log: DialogueLog, offers: Offers | None) -> None:
         self._log = log
+        self._offers = offers
         self._dialogues: dict[UUID, Draft] = {}
         self._consumers: dict[UUID, ConsumerDraft] = {}
 
@@ -243,6 +245,7 @@ class Round:
         arrivals: list[Arrival] = []
         changed: list[Dialogue | Consumer] = []
         settlements: list[Settlement] = []
+        settled: dict[UUID, int] = {}
         first_event = 0
         for draft in self._dialogues.values():
             draft.flush(now)
@@ -256,8 +259,10 @@ class Round:
             settling.flush(now)
             if (consumer := settling.stored()) is not None:
                 settlements += settling.settlements
+                settled[consumer.id] = len(settling.settlements)
                 changed.append(consumer)
-        stored = self._log.append(*changed, keyed=keyed, arrivals=arrivals, settlements=settlements)
+        offers = self._offers.to(arrivals, settled) if self._offers else ()
+        stored = self._log.append(*changed, keyed=keyed, arrivals=arrivals, settlements=settlements, offers=offers)
         return _places((recording.domain_event, recording.notification.id) for recording in stored)
 
 

@@ -1,16 +1,17 @@
 """Handing messages to a consumer, no more than it asked for.
 
-A subscription takes messages from the inbox as leases while it has demand, and waits for the tract's bell, for a
-lease or a delay to end, or for more demand otherwise.
+A subscription takes messages from the inbox as leases while it has demand: with the append that brings them, when
+the tract's bell rings, when a lease or a delay has ended, or when it is asked for more.
 """
 
 import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
+from itertools import count
 from threading import Lock
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -18,18 +19,18 @@ from uuid import UUID, uuid4
 
 from eventsourcing.persistence import OperationalError, PersistenceError
 
+from application.bells import Bells
 from application.commands import Command, Join, Leave, Settle
 from application.commit import Writer
 from application.delivery import Delivery, DeliverySettings, End, Held
-from application.errors import CallosumClosedError
-from application.inbox import Inbox, Settlement, Taken, Then
+from application.inbox import Offer, Settlement, Take, Taken, Then
 from application.log import DialogueLog
-from application.reading import Reader, RecordedMessage, messages_at
+from application.reading import Reader, messages_at
 from domain.consumer import Outcome, Result
 from domain.errors import CallosumError, InvalidCommandError, LeaseLostError
 from domain.tract import Tract
 
-__all__ = ["Bells", "Subscription"]
+__all__ = ["Subscription"]
 
 _RETRY: Final = 0.2
 """Seconds before a store that is away is asked again."""
@@ -39,38 +40,6 @@ _MOST_AT_ONCE: Final = 256
 
 _Answer = TypeVar("_Answer")
 _logger = logging.getLogger("callosum.delivery")
-
-
-class Bells:
-    """The subscriptions of this process, and the inbox's way to tell them of something to take."""
-
-    def __init__(self, inbox: Inbox) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._subscriptions: frozenset[Subscription] = frozenset()  # never changed: threads read it
-        inbox.listen(self._ring)
-
-    def add(self, subscription: "Subscription") -> None:
-        self._subscriptions |= {subscription}
-
-    def remove(self, subscription: "Subscription") -> None:
-        self._subscriptions -= {subscription}
-
-    async def end(self) -> None:
-        """Cancel every subscription: the service is closed."""
-        await asyncio.gather(*(each.cancel() for each in [*self._subscriptions]), return_exceptions=True)
-
-    def _ring(self, tract: str) -> None:
-        """Called from any thread."""
-        waiting = [subscription for subscription in self._subscriptions if subscription.tract == tract]
-        for subscription in waiting:
-            subscription.begin()
-        if waiting:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(self._wake, waiting)
-
-    def _wake(self, waiting: "Sequence[Subscription]") -> None:
-        for subscription in waiting:
-            subscription.wake()
 
 
 class Subscription:
@@ -99,23 +68,27 @@ class Subscription:
         self.settings = settings
         self._log, self._writer, self._reader, self._bells = log, writer, reader, bells
         self._inbox = log.recorder.inbox
+        self._loop = asyncio.get_running_loop()
         self._credit = demand
         self._replenished = demand > 0
         self._in_hand = 0
         self._entered = False
         self._generation = 0
         self._consumer: UUID | None = None
-        self._lease = uuid4().hex
-        self._bell = asyncio.Event()
-        self._beginning = Lock()
-        self._idle = False
-        self._rung_since = False
-        self._begun: Future[tuple[Taken, dict[int, RecordedMessage]]] | None = None
+        subscription = uuid4().hex
+        self._leases = (f"{subscription}-{number}" for number in count())
+        self._lease = next(self._leases)
+        self.left = True  # whether there may be more than was asked for
+        self._claiming = Lock()
+        self._claimed = False
+        self._missed = False
+        self._about_to_look = False
+        self._unclaimed = asyncio.Event()
+        self._given_up: set[asyncio.Task[None]] = set()
         self._ready: deque[Delivery] = deque()
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._cancelled = False
         self._error: Exception | None = None
-        self._pump: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
         self._leaving: asyncio.Task[None] | None = None
 
@@ -126,7 +99,7 @@ class Subscription:
         self._generation = await self._reader.call(self._inbox.join, self.tract, self.name)
         self._consumer = await self._writer.submit(Join(self.tract, self.name, self._generation, self._log.exists))
         self._bells.add(self)
-        self._pump = asyncio.create_task(self._run(), name=f"callosum-subscription-{self.name}")
+        self.look()
         return self
 
     async def __aexit__(
@@ -163,12 +136,14 @@ class Subscription:
             await self._whatever_comes(self._writer.submit, Leave(self._consumer, "cancelled"))
 
     async def _drain(self) -> None:
-        self._cancelled = True
         self._bells.remove(self)
-        self._bell.set()
+        with self._claiming:
+            self._cancelled = True
+            if not self._claimed:
+                self._unclaimed.set()
         self._tell(len(self._waiters))
-        if self._pump is not None:
-            await self._pump
+        await self._unclaimed.wait()  # what is being taken must be given back, too
+        await asyncio.gather(*self._given_up)
         unseen = [*self._ready]
         self._ready.clear()
         await asyncio.gather(*(self._whatever_comes(delivery.give_back) for delivery in unseen))
@@ -186,7 +161,7 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Delivery:
-        while self._cancelled or not self._ready:
+        while self._cancelled or self._to_be_had < 1:
             if self._error is not None:
                 raise self._error
             if self._cancelled:
@@ -208,6 +183,11 @@ class Subscription:
                 self._tell(1)  # what it was told of is for another one
             raise
 
+    @property
+    def _to_be_had(self) -> int:
+        """Not all that is ready, when it was taken for deliveries whose end is not yet told."""
+        return len(self._ready) + min(0, self._credit)
+
     def _tell(self, count: int) -> None:
         """Tell so many of those who wait that there is a delivery, or that it has ended."""
         while count > 0 and self._waiters:
@@ -216,14 +196,15 @@ class Subscription:
                 waiter.set_result(None)
                 count -= 1
 
-    def submit(
+    def settle(
         self,
         command: Callable[[UUID, Settlement, Outcome], Command[_Answer]],
         settlement: Settlement,
         outcome: Outcome,
-    ) -> asyncio.Future[_Answer]:
+        told: Callable[[_Answer | Exception], None],
+    ) -> None:
         """End a delivery. Called by the delivery."""
-        return self._writer.submit(command(self._joined, settlement, outcome))
+        self._writer.carry_out(command(self.consumer, settlement, outcome), told)
 
     def replenish(self) -> None:
         """A delivery has ended; ask for another one in its place. Called by the delivery."""
@@ -232,118 +213,147 @@ class Subscription:
             self._add_credit(1)
 
     def _add_credit(self, count: int) -> None:
-        # Who had some left is told by the bell when there is something to take; looking again would be in vain.
-        starved = self._credit == 0
+        owed = -self._credit
         self._credit += count
-        if starved:
-            self._bell.set()
+        if owed > 0:
+            self._tell(min(owed, count))
+        if self.left and self._credit > 0 and not self._about_to_look:
+            self._about_to_look = True
+            self._loop.call_soon(self._look_now)  # for all that is asked for in this turn
 
-    def begin(self) -> None:
-        """There may be something to take: who is idle takes at once, before the loop has heard of it.
+    def _look_now(self) -> None:
+        self._about_to_look = False
+        self.look()
 
-        Called in any thread. The pump finds what was begun, and so does who cancels.
+    def look(self) -> None:
+        """There may be something to take: take it. From any thread."""
+        if self.claim() and self._reader.begin(self._take, self.offer()) is None:
+            self._call(self._close)
+
+    def claim(self, settled: int = 0) -> bool:
+        """Whether to take something now, when so many of its deliveries have ended by then. From any thread.
+
+        Only one take is under way at a time, so whoever has the claim makes the offer, and has it read and called.
+        Who holds nothing takes without demand, too: its place may have been taken.
         """
-        with self._beginning:
-            if self._idle:
-                self._idle = False
-                self._begun = self._reader.begin(self._take_and_read, min(self._credit, _MOST_AT_ONCE))
-            else:
-                self._rung_since = True  # what was begun may have been too early for this
+        with self._claiming:
+            if self._claimed:
+                self._missed = True  # it may be too early for what was meant
+                return False
+            if self._cancelled or self._error is not None:
+                return False
+            self._claimed = self._in_hand == 0 or self._demand(settled) > 0
+            self.left |= not self._claimed
+            return self._claimed
 
-    def wake(self) -> None:
-        """There may be something to take."""
-        self._bell.set()
+    def offer(self, settled: int = 0) -> Offer:
+        demand = self._demand(settled)
+        return Offer(Take(self.tract, self.name, self._generation, self._lease, demand, self._ack_wait))
+
+    def _demand(self, settled: int) -> int:
+        """Who asks for another one in the place of each that ends asks for it in the same step."""
+        return max(0, min(self._credit + (settled if self._replenished else 0), _MOST_AT_ONCE))
 
     async def extend(self, lease: str) -> bool:
         return await self._reader.call(self._inbox.extend, self.tract, lease, self._ack_wait)
 
     @property
-    def _joined(self) -> UUID:
-        assert self._consumer is not None, "a delivery comes from a subscription that was entered"
+    def consumer(self) -> UUID:
+        assert self._consumer is not None, "only who has entered takes"
         return self._consumer
 
     @property
     def _ack_wait(self) -> int:
         return round(self.settings.ack_wait * 1000)
 
-    async def _run(self) -> None:
-        begun = None
-        try:
-            while begun is not None or not self._cancelled:
-                try:
-                    # Who holds nothing looks without demand, too: its place may have been taken.
-                    looks = begun is not None or self._credit > 0 or self._in_hand == 0
-                    wait = await self._take(begun) if looks else None
-                except OperationalError as error:
-                    _logger.warning("Consumer %s waits for the store: %s", self.name, error)
-                    wait = _RETRY
-                begun = None if self._cancelled else await self._rest(wait)
-        except CallosumClosedError:
-            self._cancelled = True
-        except Exception as error:  # noqa: BLE001  # a task's edge: who iterates hears of it
-            self._error = error
-        finally:
-            self._tell(len(self._waiters))
-
-    async def _rest(self, wait: float | None) -> "Future[tuple[Taken, dict[int, RecordedMessage]]] | None":
-        """Until there may be something to take, for so many seconds at most; a take that was begun meanwhile."""
-        with self._beginning:
-            self._idle = self._credit > 0 and not self._bell.is_set()
-            self._rung_since = False
-        with suppress(TimeoutError):
-            async with asyncio.timeout(wait):  # `wait_for` would wait in another task
-                await self._bell.wait()
-        self._bell.clear()
-        with self._beginning:
-            self._idle = False
-            begun, self._begun = self._begun, None
-            if begun is not None and self._rung_since:
-                self._bell.set()
-        return begun
-
-    async def _take(self, begun: "Future[tuple[Taken, dict[int, RecordedMessage]]] | None") -> float | None:
-        """Take as much as there is demand for; seconds after which to look again, if nothing tells before.
-
-        Until all of it is handed over the lease stays the same, so what fails on the way is taken again.
-        """
-        if begun is None:
-            demand = min(self._credit, _MOST_AT_ONCE)
-            taken, messages = await self._reader.call(self._take_and_read, demand)
-        else:
-            taken, messages = await asyncio.wrap_future(begun)
-        if taken.handed:
-            held = [Held(self.tract, self._lease, handed, messages[handed.slot]) for handed in taken.handed]
-            self._lease = uuid4().hex
-            await self._hand_over(held)
-            if taken.left and self._credit > 0:
-                return 0
-        due = None if taken.next_due is None else taken.next_due / 1000 + 0.001
-        polls = [wait for wait in (due, self._inbox.look_every) if wait is not None]
-        return min(polls, default=None)
-
-    def _take_and_read(self, demand: int) -> tuple[Taken, dict[int, RecordedMessage]]:
+    def _take(self, offer: Offer) -> None:
         """In one of the reader's threads."""
-        taken = self._inbox.take(
-            self.tract,
-            consumer=self.name,
-            generation=self._generation,
-            lease=self._lease,
-            demand=demand,
-            ack_wait=self._ack_wait,
-        )
-        return taken, messages_at(self._log, [handed.slot for handed in taken.handed], taken.entries)
+        try:
+            offer.taken = self._inbox.take(offer.take)
+        except Exception as error:  # noqa: BLE001  # a thread's edge: who iterates hears of it
+            self._call(partial(self._fail, error))
+        else:
+            self._call(self.read(offer))
 
-    async def _hand_over(self, held: Sequence[Held]) -> None:
+    def read(self, offer: Offer) -> Callable[[], None]:
+        """What is to be called on the event loop now. It may block."""
+        if offer.taken is None:
+            return partial(self._answer, None)
+        try:
+            slots = [handed.slot for handed in offer.taken.handed]
+            messages = messages_at(self._log, slots, offer.taken.entries)
+        except Exception as error:  # noqa: BLE001  # likewise
+            return partial(self._fail, error)
+        held = [Held(self.tract, offer.take.lease, handed, messages[handed.slot]) for handed in offer.taken.handed]
+        return partial(self._answer, offer.taken, held)
+
+    def _call(self, callback: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(callback)
+
+    def _fail(self, error: Exception) -> None:
+        """The lease stays the same, so what was given all the same is taken again."""
+        if isinstance(error, OperationalError):
+            _logger.warning("Consumer %s waits for the store: %s", self.name, error)
+            self._bells.look_in(self.tract, _RETRY)
+        else:
+            self._error = error
+            self._tell(len(self._waiters))
+        self._end_claim()
+
+    def _answer(self, taken: Taken | None, held: Sequence[Held] = ()) -> None:
+        """What came of a take; None: it is to be tried again."""
+        if held:
+            self._lease = next(self._leases)
+            self._hand_over(held)
+        if taken is not None:
+            self.left = taken.left
+            self._look_later(taken)
+        if self._end_claim() or taken is None or (self.left and self._credit > 0):
+            self.look()
+
+    def _look_later(self, taken: Taken) -> None:
+        due = None if taken.next_due is None else taken.next_due / 1000 + 0.001
+        waits = [wait for wait in (due, self._inbox.look_every) if wait is not None]
+        if waits:
+            self._bells.look_in(self.tract, min(waits))
+
+    def _close(self) -> None:
+        """The service is closed."""
+        self._cancelled = True
+        self._tell(len(self._waiters))
+        self._end_claim()
+
+    def _end_claim(self) -> bool:
+        """Whether somebody wanted to take meanwhile."""
+        with self._claiming:
+            self._claimed, missed, self._missed = False, self._missed, False
+            if self._cancelled:
+                self._unclaimed.set()
+        return missed
+
+    def _hand_over(self, held: Sequence[Held]) -> None:
         """To whoever iterates; what is not to be delivered is recorded before it leaves the inbox."""
-        ends = [(each, self._end_of(each)) for each in held]
-        for each, end in ends:
+        self._credit -= len(held)
+        self._in_hand += len(held)
+        for each in held:
+            end = self._end_of(each)
             if end is None:
-                self._credit -= 1
-                self._in_hand += 1
                 self._ready.append(Delivery(self, each))
-        self._tell(len(self._ready))
-        given_up = [Settle(self._joined, *each.ended(end)) for each, end in ends if end is not None]
-        await asyncio.gather(*(self._whatever_comes(self._writer.submit, settle) for settle in given_up))
+            else:
+                self._give_up(each, end)
+        self._tell(self._to_be_had)
+
+    def _give_up(self, held: Held, end: End) -> None:
+        settle = Settle(self.consumer, *held.ended(end))
+        settling = asyncio.create_task(self._whatever_comes(self._writer.submit, settle))
+        self._given_up.add(settling)
+        settling.add_done_callback(self._gave_up)
+
+    def _gave_up(self, settling: asyncio.Task[None]) -> None:
+        self._given_up.discard(settling)
+        self._in_hand -= 1
+        self._add_credit(1)
 
     def _end_of(self, held: Held) -> End | None:
         """How it ends without being delivered; None: it is to be delivered."""

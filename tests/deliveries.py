@@ -18,7 +18,18 @@ from corpus_callosum import (
     Tract,
 )
 
-__all__ = ["SHORT", "bounded", "filled", "following", "message", "nothing_comes", "outcomes", "say", "settled"]
+__all__ = [
+    "SHORT",
+    "bounded",
+    "filled",
+    "following",
+    "idle",
+    "message",
+    "nothing_comes",
+    "outcomes",
+    "say",
+    "settled",
+]
 
 SHORT = DeliverySettings(ack_wait=0.4, backoff=0.01)
 
@@ -59,6 +70,13 @@ async def filled(subscription: Subscription, count: int) -> None:
     """Wait until so many are in the subscription's hands, and nobody has asked for them."""
     async with asyncio.timeout(10):
         while len(subscription._ready) < count:  # noqa: ASYNC110  # nothing tells of it
+            await asyncio.sleep(0)
+
+
+async def idle(subscription: Subscription) -> None:
+    """It has looked, and waits."""
+    async with asyncio.timeout(10):
+        while subscription._claimed:  # noqa: ASYNC110  # nothing tells of it
             await asyncio.sleep(0)
 
 

@@ -15,6 +15,7 @@ COMMANDS: Final = "application/commands.py"
 COMMIT: Final = "application/commit.py"
 ROUND: Final = "application/round.py"
 INBOX: Final = "infrastructure/sqlite/inbox.py"
+SUBSCRIPTION: Final = "application/subscription.py"
 CODEC: Final = "application/codec.py"
 RECORDER: Final = "application/recorder.py"
 DATASTORE: Final = "infrastructure/sqlite/datastore.py"
@@ -31,6 +32,7 @@ CAPACITY: Final = "tests/test_capacity.py"
 DEAD: Final = "tests/test_dead_letters.py"
 ORDERED: Final = "tests/test_ordered.py"
 ASKING: Final = "tests/test_asking.py"
+OFFERS: Final = "tests/test_offers.py"
 IN_FILE: Final = "tests/test_sqlite_store.py::TestFileInbox"
 FILES: Final = "tests/test_sqlite_files.py"
 PROJECTIONS: Final = "tests/test_projections.py"
@@ -321,7 +323,7 @@ MUTATIONS: Final = (
     Mutation(
         "run-what-was-cancelled",
         COMMIT,
-        "            taken = [waiting for waiting in taken if not waiting.future.cancelled()]\n",
+        "            taken = [waiting for waiting in taken if not waiting.dropped()]\n",
         "",
         (f"{CLOSING}::test_a_command_that_waits_behind_another_is_dropped_by_cancelling",),
     ),
@@ -330,7 +332,7 @@ MUTATIONS: Final = (
         COMMIT,
         "            if taken:\n",
         "            if taken and self._closed:\n"
-        "                self._answer(taken, [CallosumClosedError()] * len(taken))\n"
+        "                self._answer(taken, [CallosumClosedError()] * len(taken), lambda: None)\n"
         "            elif taken:\n",
         (f"{CLOSING}::test_closing_answers_what_was_taken_and_refuses_the_rest",),
     ),
@@ -468,8 +470,9 @@ MUTATIONS: Final = (
     Mutation(
         "append-on-the-event-loop",
         COMMIT,
-        "        self._queue.put(_Waiting(command, future))\n",
-        "        self._answer([_Waiting(command, future)], self._commit([command]))\n",
+        "        self._queue.put(waiting)\n",
+        "        offers = self._bells.offers()\n"
+        "        self._answer([waiting], self._commit([waiting.command], offers), offers.read())\n",
         (f"{CLOSING}::test_the_event_loop_and_readers_go_on_while_an_append_takes_its_time",),
     ),
     Mutation(
@@ -682,6 +685,41 @@ MUTATIONS: Final = (
         "ORDER BY urgency, slot LIMIT ?",
         "ORDER BY slot LIMIT ?",
         (f"{IN_FILE}::test_what_arrives_is_handed_out_by_priority_then_by_place",),
+    ),
+    Mutation(
+        "give-more-before-the-ack-is-answered",
+        SUBSCRIPTION,
+        "return len(self._ready) + min(0, self._credit)",
+        "return len(self._ready)",
+        (f"{OFFERS}::test_one_that_asks_again_before_its_ack_is_answered_is_not_given_more",),
+    ),
+    Mutation(
+        "leave-without-what-an-append-takes",
+        SUBSCRIPTION,
+        "        await self._unclaimed.wait()  #",
+        "        #",
+        (f"{OFFERS}::TestWhileAnAppendTakesForIt::test_cancelling_waits_and_gives_it_back",),
+    ),
+    Mutation(
+        "believe-that-an-offer-gave-nothing",
+        SUBSCRIPTION,
+        "self._end_claim() or taken is None or (",
+        "self._end_claim() or (",
+        (f"{OFFERS}::test_what_an_append_of_unknown_outcome_gave_is_taken_again",),
+    ),
+    Mutation(
+        "miss-the-bell-while-an-append-takes",
+        SUBSCRIPTION,
+        "                self._missed = True  #",
+        "                pass  #",
+        (f"{OFFERS}::test_what_another_process_says_while_an_append_takes_is_taken_afterwards",),
+    ),
+    Mutation(
+        "give-to-who-was-replaced",
+        INBOX,
+        "take.consumer, 1) and _is_newest(c, take)):",
+        "take.consumer, 1)):",
+        (f"{IN_FILE}::test_who_was_replaced_is_given_nothing",),
     ),
     Mutation(
         "leave-the-older-consumer-its-leases",

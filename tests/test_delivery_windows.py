@@ -44,12 +44,12 @@ def die_in(window, recorder):
     take, insert = inbox.take, recorder.insert_events
     looks = itertools.count()
 
-    def taking(tract, **how):
+    def taking(asked):
         if next(looks) and window == "bell and take":
-            while not inbox.level(tract).backlog:
+            while not inbox.level(asked.tract).backlog:
                 time.sleep(0.005)  # something else rang; what is said from now on must not be taken
             die(window)
-        taken = take(tract, **how)
+        taken = take(asked)
         if window == "take and handler" and taken.handed:
             die(window)
         if not taken.handed:

@@ -17,7 +17,7 @@ import pytest
 import redis
 from eventsourcing.persistence import OperationalError, StoredEvent, Tracking
 
-from application.inbox import DEAD_LETTERS, Arrival, Settlement, Then
+from application.inbox import DEAD_LETTERS, Arrival, Settlement, Take, Then
 from application.recorder import AppendRefusedError, LogRecorder, OutcomeUnknownError
 from corpus_callosum import CorpusCallosum, Receipt, Tract
 from infrastructure.redis_streams.append import Append
@@ -234,9 +234,7 @@ class CutFile:
                 tracking=Tracking("upstream", 1),
             )
             generation = log.inbox.join("external", "tool")
-            log.inbox.take(
-                "external", consumer="tool", generation=generation, lease="lease", demand=3, ack_wait=600_000
-            )
+            log.inbox.take(Take("external", "tool", generation, "lease", 3, 600_000))
             buried = Settlement("external", "lease", 1002, 1, Then.DEAD)
             log.insert_events(events(B, 2), settlements=[buried])
             self._nothing = self._everything_of(log)

@@ -10,7 +10,7 @@ import pytest
 import redis
 from eventsourcing.persistence import OperationalError, PersistenceError, ProgrammingError, Tracking
 
-from application.inbox import Arrival
+from application.inbox import Arrival, Offer, Take
 from application.recorder import OutcomeUnknownError
 from corpus_callosum import CorpusCallosum, InvalidURLError, StoreSettingsError
 from infrastructure.redis_streams.private_server import PrivateServer
@@ -167,6 +167,23 @@ class TestPermissions:
             assert log.check() is None
             grant(log, "allkeys")
             assert append(limited_log) == [2, 3, 4]
+
+    @pytest.mark.parametrize("rule", ["-hgetall", "-zrange", "-zrem", "-xrange"])
+    def test_without_what_an_offer_needs_nothing_is_appended(
+        self, log: RedisProcessRecorder, limited: Settings, rule: str
+    ) -> None:
+        with opened_process(limited) as limited_log:
+            generation = limited_log.inbox.join("external", "tool")
+            offer = Offer(Take("external", "tool", generation, "lease", 1, 1000))
+            head = log.max_notification_id()
+            arrival = Arrival(0, 0, 1, "external", 2)
+            grant(log, rule)
+            with pytest.raises(ProgrammingError, match=r"(?i)no *perm|can't"):
+                limited_log.insert_events(events(A, 9), arrivals=[arrival], offers=[offer])
+            assert (log.max_notification_id(), offer.taken) == (head, None)
+            grant(log, "+@all")
+            limited_log.insert_events(events(A, 9), arrivals=[arrival], offers=[offer])
+            assert offer.taken is not None
 
     def test_without_the_bell_nothing_is_appended(self, log: RedisProcessRecorder, limited: Settings) -> None:
         with opened_process(limited) as limited_log:

@@ -13,6 +13,7 @@ import pytest
 
 from application.commands import Convey
 from application.commit import commit
+from application.inbox import Offer
 from application.validation import stamped_few
 from corpus_callosum import (
     CorpusCallosum,
@@ -24,7 +25,7 @@ from corpus_callosum import (
     ReplacedError,
     Tract,
 )
-from tests.deliveries import filled, following, message, nothing_comes, say
+from tests.deliveries import filled, following, idle, message, nothing_comes, say
 
 
 class TestASubscription:
@@ -119,14 +120,14 @@ class TestASubscription:
         """Its bell rings twice before the loop has heard of the first; what the first began came too early."""
         async with callosum.subscribe(Tract.EXTERNAL, "tool", demand=9) as subscription:
             assert await nothing_comes(subscription)
-            take, taken = subscription._take_and_read, Event()
+            take, taken = subscription._take, Event()
 
-            def noted(demand: int) -> object:
-                answer = take(demand)
+            def noted(offer: Offer) -> None:
+                take(offer)
                 taken.set()
-                return answer
 
-            monkeypatch.setattr(subscription, "_take_and_read", noted)
+            monkeypatch.setattr(subscription, "_take", noted)
+            await idle(subscription)
             self._append(callosum, dialogue, "first")
             assert taken.wait(5)
             self._append(callosum, dialogue, "second")

@@ -1,12 +1,12 @@
 """The append, as the script takes it and answers it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 from eventsourcing.persistence import DataError, IntegrityError, StoredEvent, Tracking
 
-from application.inbox import Arrival, Level, Settlement
+from application.inbox import Arrival, Level, Offer, Settlement
 from application.recorder import AppendRefusedError, KeyedMessage, LogLostError, stored_digest
 from infrastructure.redis_streams import wire
 from infrastructure.redis_streams.connection import Script, Word
@@ -19,9 +19,9 @@ HIGHEST_VERSION: Final = 64 * 1024 * 1024 - 1
 
 
 class Append:
-    """What is to be appended together: events, what hangs on their messages, settlements, a tracking record."""
+    """What is to be appended together: events, what hangs on them, settlements, a tracking record, offers."""
 
-    SCRIPT: Final = Script("inbox", "append")
+    SCRIPT: Final = Script("inbox", "taking", "append")
 
     def __init__(
         self,
@@ -30,12 +30,17 @@ class Append:
         arrivals: Sequence[Arrival],
         settlements: Sequence[Settlement],
         tracking: Tracking | None,
+        *,
+        offers: Sequence[Offer],
+        originator_id: Callable[[str], UUID | str],
     ) -> None:
         self._events = stored_events
         self._keyed = keyed
         self._arrivals = arrivals
         self._settlements = settlements
         self._tracking = tracking
+        self._offers = offers
+        self._originator_id = originator_id
         self._numbers = numbered([*(s.originator_id for s in stored_events), *(k.originator_id for k in keyed)])
 
     def keys(self, names: Keys) -> list[Word]:
@@ -57,7 +62,7 @@ class Append:
         t = self._tracking
         application, tracked = (t.application_name, t.notification_id) if t else ("", 0)
         words: list[Word] = [len(self._numbers), len(self._events), len(self._keyed), application, tracked]
-        words += (len(self._arrivals), len(self._settlements))
+        words += (len(self._arrivals), len(self._settlements), len(self._offers))
         for s in self._events:
             if not 0 <= s.originator_version <= HIGHEST_VERSION:
                 raise DataError(f"Version {s.originator_version} is not within 0 and {HIGHEST_VERSION}.")
@@ -77,17 +82,24 @@ class Append:
             )
         for e in self._settlements:
             words += (str(e.tract), e.lease, e.slot, e.attempt, str(e.then), e.delay, e.line)
+        for offer in self._offers:
+            words += wire.asked(offer.take)
         return words
 
     def outcome(self, reply: Sequence[Any], seen: int) -> tuple[int, bytes, set[str]]:
-        """The first event's position, the last one's chain, and the tracts where there may be something to take.
+        """The first event's position, the last one's chain, and the tracts whose bell rings.
 
         Or the error that says why nothing was appended.
         """
         word, *values = reply
         if word == b"OK":
-            first, chain, *bells = values
-            return *wire.tip((first, chain)), {wire.text(tract) for tract in bells[0]} if bells else self._tracts
+            first, chain, *more = values
+            if not more:
+                return *wire.tip((first, chain)), self._tracts
+            bells, taken = more
+            for offer, told in zip(self._offers, taken, strict=True):
+                offer.taken = None if told is None else wire.taken(told, self._originator_id)
+            return *wire.tip((first, chain)), {wire.text(tract) for tract in bells}
         if word == b"TRACKED" and self._tracking is not None:
             raise not_beyond(self._tracking, wire.integer(values[0]))
         if word == b"REFUSED":

@@ -6,7 +6,6 @@ from typing import Any, Final
 from application.inbox import (
     DEAD_LETTERS,
     Buried,
-    Handed,
     Holding,
     Inbox,
     InboxState,
@@ -15,6 +14,7 @@ from application.inbox import (
     NotEmptyError,
     Pending,
     ReplacedError,
+    Take,
     Taken,
 )
 from infrastructure.redis_streams import wire
@@ -23,7 +23,7 @@ from infrastructure.redis_streams.datastore import Datastore
 
 __all__ = ["RedisInbox"]
 
-_TAKE: Final = Script("inbox", "take")
+_TAKE: Final = Script("inbox", "taking", "take")
 _JOIN: Final = Script("inbox", "join")
 _EXTEND: Final = Script("inbox", "extend")
 _ORDER: Final = Script("inbox", "order")
@@ -50,17 +50,11 @@ class RedisInbox(Inbox):
     def join(self, tract: str, consumer: str) -> int:
         return wire.integer(self._run(_JOIN, tract, consumer))
 
-    def take(self, tract: str, *, consumer: str, generation: int, lease: str, demand: int, ack_wait: int) -> Taken:
-        outcome, *told = self._run(_TAKE, tract, consumer, generation, lease, demand, ack_wait)
-        if outcome != b"OK":
-            raise ReplacedError(tract, consumer)
-        left, next_due, handed, entries = told
-        return Taken(
-            _handed(handed),
-            wire.entries(entries, self._datastore.originator_id),
-            bool(left),
-            int(next_due) if next_due else None,
-        )
+    def take(self, take: Take) -> Taken:
+        told = self._run(_TAKE, *wire.asked(take))
+        if not told:
+            raise ReplacedError(take.tract, take.consumer)
+        return wire.taken(told, self._datastore.originator_id)
 
     def extend(self, tract: str, lease: str, ack_wait: int) -> bool:
         return bool(self._run(_EXTEND, tract, lease, ack_wait))
@@ -98,15 +92,9 @@ class RedisInbox(Inbox):
         self._datastore.listener.add_ring(ring)
         self._datastore.listener.start()
 
-    def _run(self, script: Script, tract: str, *arguments: Word) -> Any:
+    def _run(self, script: Script, tract: Word, *arguments: Word) -> Any:
         # A plain string: the client takes no enum's member for one.
         return self._datastore.connections.run(script, [self._datastore.keys.log], (str(tract), *arguments))
-
-
-def _handed(told: Sequence[Any]) -> list[Handed]:
-    numbers = [int(number) for number in told]
-    handed = map(Handed, numbers[::3], numbers[1::3], numbers[2::3])
-    return sorted(handed, key=lambda message: (-message.priority, message.slot))
 
 
 def _pending(told: Sequence[Any]) -> list[Pending]:

@@ -21,7 +21,7 @@ from eventsourcing.persistence import (
 )
 
 from application.entries import Entry
-from application.inbox import Arrival, Settlement
+from application.inbox import Arrival, Offer, Settlement
 from application.recorder import Duplicate, KeyedMessage, LogLostError, LogRecorder, OutcomeUnknownError
 from infrastructure.redis_streams import wire
 from infrastructure.redis_streams.append import Append, not_beyond, numbered
@@ -145,12 +145,21 @@ class RedisLogRecorder(LogRecorder):
         keyed: Sequence[KeyedMessage] = (),
         arrivals: Sequence[Arrival] = (),
         settlements: Sequence[Settlement] = (),
+        offers: Sequence[Offer] = (),
         tracking: Tracking | None = None,
         **_: Any,
     ) -> Sequence[int] | None:
         if not stored_events and tracking is None:
             return []
-        append = Append(stored_events, keyed, arrivals, settlements, tracking)
+        append = Append(
+            stored_events,
+            keyed,
+            arrivals,
+            settlements,
+            tracking,
+            offers=offers,
+            originator_id=self.datastore.originator_id,
+        )
         (seen, chain), epoch = self._anchor, self._epoch
         reply = self._run(append.keys(self.datastore.keys), (epoch, seen, chain.hex()), append.words())
         first, chain, bells = append.outcome(reply, seen)

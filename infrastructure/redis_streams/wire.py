@@ -1,4 +1,4 @@
-"""What the server answers, as types."""
+"""What the server answers, as types; and what more than one script is asked."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -6,9 +6,10 @@ from typing import Any
 from uuid import UUID
 
 from application.entries import Entry
+from application.inbox import Handed, Take, Taken
 from application.recorder import Duplicate
 
-__all__ = ["duplicate", "entries", "integer", "positions", "text", "tip", "versioned"]
+__all__ = ["asked", "duplicate", "entries", "integer", "positions", "taken", "text", "tip", "versioned"]
 
 _KEYED = struct.Struct(">QQ20s")
 
@@ -47,6 +48,23 @@ def entries(reply: Sequence[Any], originator_id: Callable[[str], UUID | str]) ->
         )
         for position, fields in reply
     ]
+
+
+def asked(take: Take) -> tuple[str | int, ...]:
+    # A plain string: the client takes no enum's member for one.
+    return (str(take.tract), take.consumer, take.generation, take.lease, take.demand, take.ack_wait)
+
+
+def taken(reply: Sequence[Any], originator_id: Callable[[str], UUID | str]) -> Taken:
+    left, next_due, handed, found = reply
+    numbers = [int(number) for number in handed]
+    messages = map(Handed, numbers[::3], numbers[1::3], numbers[2::3])
+    return Taken(
+        sorted(messages, key=lambda message: (-message.priority, message.slot)),
+        entries(found, originator_id),
+        bool(left),
+        int(next_due) if next_due else None,
+    )
 
 
 def duplicate(originator_id: UUID, key: str, packed: bytes) -> Duplicate:

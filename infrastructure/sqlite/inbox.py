@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from eventsourcing import sqlite as library
 
+from application.entries import Entry
 from application.inbox import (
     DEAD_LETTERS,
     Arrival,
@@ -20,6 +22,7 @@ from application.inbox import (
     Pending,
     ReplacedError,
     Settlement,
+    Take,
     Taken,
     Then,
     slot_of,
@@ -124,29 +127,41 @@ class SQLiteInbox(Inbox):
         self.ring({tract})
         return generation
 
-    def take(self, tract: str, *, consumer: str, generation: int, lease: str, demand: int, ack_wait: int) -> Taken:
-        now = self._clock()
+    def take(self, take: Take) -> Taken:
         with self._datastore.transaction(commit=True) as c:
-            c.execute(
-                "SELECT generation FROM inbox_generations WHERE tract = ? AND consumer = ?", (tract, consumer)
-            )
-            newest = c.fetchone()
-            if newest is None or newest[0] != generation:
-                raise ReplacedError(tract, consumer)
-            c.execute("SELECT lease FROM inbox_leases WHERE tract = ? AND due <= ?", (tract, now))
-            for (ended,) in c.fetchall():
-                _release(c, tract, ended)
-            c.execute(_HELD, (tract, lease))
-            handed = [Handed(slot, priority, attempt) for slot, priority, attempt, _ in c.fetchall()]
-            if not handed:
-                handed = _fill(c, tract, consumer, lease, demand)
-                if handed:
-                    c.execute(_LEASE, (tract, lease, consumer, now + ack_wait))
-            left = bool(_ready(c, tract, consumer, 1))
-            c.execute("SELECT min(due) FROM inbox_leases WHERE tract = ?", (tract,))
-            due = c.fetchone()[0]
+            if not _is_newest(c, take):
+                raise ReplacedError(take.tract, take.consumer)
+            return self._take(c, take)
+
+    def _take(self, c: library.SQLiteCursor, take: Take) -> Taken:
+        now, tract = self._clock(), take.tract
+        c.execute("SELECT lease FROM inbox_leases WHERE tract = ? AND due <= ?", (tract, now))
+        for (ended,) in c.fetchall():
+            _release(c, tract, ended)
+        c.execute(_HELD, (tract, take.lease))
+        handed = [Handed(slot, priority, attempt) for slot, priority, attempt, _ in c.fetchall()]
+        if not handed:
+            handed = _fill(c, tract, take.consumer, take.lease, take.demand)
+            if handed:
+                c.execute(_LEASE, (tract, take.lease, take.consumer, now + take.ack_wait))
+        left = bool(_ready(c, tract, take.consumer, 1))
+        c.execute("SELECT min(due) FROM inbox_leases WHERE tract = ?", (tract,))
+        due = c.fetchone()[0]
         handed.sort(key=lambda message: (-message.priority, message.slot))
         return Taken(handed, (), left, None if due is None else max(0, due - now))
+
+    def accept(self, c: library.SQLiteCursor, take: Take, fresh: Iterable[Entry]) -> Taken | None:
+        """Carry out what is offered to an append of these entries, if there is something for it."""
+        if not (_ready(c, take.tract, take.consumer, 1) and _is_newest(c, take)):
+            return None
+        taken = self._take(c, take)
+        positions = {handed.position for handed in taken.handed}
+        return replace(taken, entries=[entry for entry in fresh if entry.id in positions])
+
+    def left(self, c: library.SQLiteCursor, tract: str) -> bool:
+        """Whether there is anything to take, for anybody."""
+        c.execute("SELECT 1 FROM inbox_ready WHERE tract = ? LIMIT 1", (tract,))
+        return c.fetchone() is not None
 
     def extend(self, tract: str, lease: str, ack_wait: int) -> bool:
         now = self._clock()
@@ -277,6 +292,14 @@ def _follow(c: library.SQLiteCursor, s: Settlement) -> bool:
     if head is not None:
         c.execute(_MAKE_READY, (s.tract, head.recipient, 9 - head.priority, head.slot, 1, 0))
     return head is not None
+
+
+def _is_newest(c: library.SQLiteCursor, take: Take) -> bool:
+    c.execute(
+        "SELECT generation FROM inbox_generations WHERE tract = ? AND consumer = ?", (take.tract, take.consumer)
+    )
+    newest = c.fetchone()
+    return newest is not None and newest[0] == take.generation
 
 
 def _level(c: library.SQLiteCursor, tract: str) -> Level:

@@ -12,7 +12,7 @@ from eventsourcing import sqlite as library
 from eventsourcing.persistence import IntegrityError, Notification, ProgrammingError, StoredEvent
 
 from application.entries import Entry
-from application.inbox import Arrival, Settlement
+from application.inbox import Arrival, Offer, Settlement, Taken
 from application.recorder import (
     FIRST_CHAIN,
     AppendRefusedError,
@@ -137,10 +137,13 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
         keyed: Sequence[KeyedMessage] = (),
         arrivals: Sequence[Arrival] = (),
         settlements: Sequence[Settlement] = (),
+        offers: Sequence[Offer] = (),
         **kwargs: Any,
     ) -> Sequence[int] | None:
         rung: set[str] = set()
-        more = {"keyed": keyed, "arrivals": arrivals, "settlements": settlements, "rung": rung}
+        taken: list[Taken | None] = []
+        more: dict[str, Any] = {"keyed": keyed, "arrivals": arrivals, "settlements": settlements}
+        more |= {"offers": offers, "rung": rung, "taken": taken}
         try:
             positions = super().insert_events(stored_events, **more, **kwargs)
         except AppendRefusedError as refused:  # by the inbox, of which a version or a key may be the reason
@@ -154,6 +157,8 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
             raise AppendRefusedError(conflicts, duplicates) from error
         if positions:
             self.datastore.growth.reached(positions[-1])
+        for offer, given in zip(offers, taken, strict=False):  # now that it is committed
+            offer.taken = given
         self.inbox.ring(rung)
         return positions
 
@@ -165,10 +170,12 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
         keyed: Sequence[KeyedMessage] = (),
         arrivals: Sequence[Arrival] = (),
         settlements: Sequence[Settlement] = (),
+        offers: Sequence[Offer] = (),
         rung: set[str] | None = None,
+        taken: list[Taken | None] | None = None,
         **_: Any,
     ) -> Sequence[int] | None:
-        """`rung` takes the tracts where there may be something to take when this is committed."""
+        """`rung` is told the tracts whose bell is to ring once this is committed, `taken` what the offers gave."""
         if not stored_events:
             return []
         self.inbox.check(c, arrivals, settlements)
@@ -187,8 +194,10 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
             keys = [(_stored(k.originator_id), k.key, k.sequence, rows[k.event][0], k.digest) for k in keyed]
             c.executemany(_INSERT_KEY, keys)
         freed = self.inbox.write(c, head, [row[1] for row in rows], arrivals, settlements)
-        if rung is not None:
-            rung |= freed
+        if rung is not None and taken is not None:
+            taken += [self.inbox.accept(c, offer.take, map(self._entry, rows)) for offer in offers]
+            served = {offer.take.tract for offer, given in zip(offers, taken, strict=True) if given}
+            rung |= {tract for tract in freed if tract not in served or self.inbox.left(c, tract)}
         return [row[0] for row in rows]
 
     def _conflicts(self, stored_events: Sequence[StoredEvent]) -> list[UUID | str]:

@@ -1,6 +1,6 @@
 """The contract of a store's inbox: what arrives is handed out in order, held, settled, and never twice."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from threading import Event
 from time import monotonic
 from typing import ClassVar, TypeVar
@@ -16,9 +16,11 @@ from application.inbox import (
     InFlight,
     Level,
     NotEmptyError,
+    Offer,
     Pending,
     ReplacedError,
     Settlement,
+    Take,
     Taken,
     Then,
 )
@@ -105,9 +107,7 @@ class InboxContract:
         generation = inbox.join(OUT, "other")
 
         def theirs(lease: str, ack_wait: int) -> Taken:
-            return inbox.take(
-                OUT, consumer="other", generation=generation, lease=lease, demand=1, ack_wait=ack_wait
-            )
+            return inbox.take(Take(OUT, "other", generation, lease, 1, ack_wait))
 
         assert slots(theirs("first", 30)) == [1000]
         until(lambda: take(inbox, 1, "mine"), lambda taken: taken.next_due is None)  # it has been released
@@ -202,20 +202,18 @@ class InboxContract:
         inbox.configure("internal", 1)
         arrive(log, 1, run(0, 2), Arrival(0, 2, 1, "internal", 2))
         generation = inbox.join("internal", "thinker")
-        theirs = inbox.take(
-            "internal", consumer="thinker", generation=generation, lease="t", demand=9, ack_wait=LONG
-        )
+        theirs = inbox.take(Take("internal", "thinker", generation, "t", 9, LONG))
         assert (slots(take(inbox, 9)), slots(theirs)) == ([1000, 1001], [1002])
 
     def test_a_message_for_one_consumer_is_handed_to_that_one_alone(self, log: LogRecorder, inbox: Inbox) -> None:
         arrive(log, 1, run(0, 1), run(1, 1, recipient="other"), run(2, 1))
         generation = inbox.join(OUT, "other")
         assert slots(take(inbox, 1, "a")) == [1000]
-        other = inbox.take(OUT, consumer="other", generation=generation, lease="o", demand=9, ack_wait=LONG)
+        other = inbox.take(Take(OUT, "other", generation, "o", 9, LONG))
         assert slots(other) == [1001, 1002]
         settle(log, 1, Settlement(OUT, "o", 1001, 1, Then.AGAIN))
         assert slots(take(inbox, 9, "b")) == []
-        again = inbox.take(OUT, consumer="other", generation=generation, lease="p", demand=9, ack_wait=LONG)
+        again = inbox.take(Take(OUT, "other", generation, "p", 9, LONG))
         assert again.handed == [Handed(1001, 2, 2)]
 
     def test_what_is_for_all_and_what_is_for_one_come_in_their_common_order(
@@ -240,12 +238,12 @@ class InboxContract:
         with pytest.raises(ReplacedError):
             take(inbox, 1, "older")
         assert settling(log, 1, done("old", 1000)) == (done("old", 1000),)
-        taken = inbox.take(OUT, consumer="tester", generation=2, lease="new", demand=9, ack_wait=LONG)
+        taken = inbox.take(Take(OUT, "tester", 2, "new", 9, LONG))
         assert taken.handed == [Handed(1000, 2, 2), Handed(1001, 2, 1)]
 
     def test_a_stranger_takes_nothing(self, inbox: Inbox) -> None:
         with pytest.raises(ReplacedError):
-            inbox.take(OUT, consumer="stranger", generation=1, lease="x", demand=1, ack_wait=LONG)
+            inbox.take(Take(OUT, "stranger", 1, "x", 1, LONG))
 
     def test_the_bell_rings_for_what_arrives_and_what_is_given_back(self, log: LogRecorder, inbox: Inbox) -> None:
         rung = self.bell(log, inbox)
@@ -390,6 +388,73 @@ class InboxContract:
         inbox.order(OUT, ordered=True)
         assert (inbox.state(OUT).ordered, inbox.state("internal").ordered) == (True, False)
 
+    def test_an_append_carries_out_what_it_is_offered(self, log: LogRecorder, inbox: Inbox) -> None:
+        arrive(log, 1, run(0, 1, priority=1))
+        taken = given(arrive(log, 2, run(0, 1), run(1, 3, priority=5), offers=[offer(3)]))
+        assert taken.handed == [Handed(2001, 5, 1), Handed(2002, 5, 1), Handed(2003, 5, 1)]
+        assert (taken.left, (taken.next_due or 0) > 1000) == (True, True)
+        [held] = taken.entries
+        assert held == log.entries_at([2])[0]
+        assert slots(take(inbox, 9, "other")) == [2000, 1000]
+        settle(log, 1, done("offered", 2001))
+
+    def test_an_offer_is_a_take_that_may_be_repeated(self, log: LogRecorder, inbox: Inbox) -> None:
+        first = given(arrive(log, 1, run(0, 2), offers=[offer(9)]))
+        assert take(inbox, 9, "offered").handed == first.handed
+        again = given(arrive(log, 2, run(0, 1), offers=[offer(9)]))
+        assert (again.handed, again.left) == (first.handed, True)
+
+    def test_offers_are_carried_out_in_their_order(self, log: LogRecorder, inbox: Inbox) -> None:
+        first, second, third = offer(2, "first"), offer(2, "second"), offer(2, "third")
+        arrive(log, 1, run(0, 3), offers=[first, second, third])
+        assert (slots(given(first.taken)), slots(given(second.taken))) == ([1000, 1001], [1002])
+        assert third.taken is None
+        assert inbox.level(OUT).backlog == 3
+
+    def test_nothing_is_given_that_is_not_for_who_offers(self, log: LogRecorder, inbox: Inbox) -> None:
+        elsewhere = Arrival(0, 1, 1, "internal", 2)
+        assert arrive(log, 1, run(0, 1, recipient="other"), elsewhere, offers=[offer(9)]) is None
+        assert take(inbox, 9).next_due is None
+
+    def test_a_refused_append_carries_out_nothing(self, log: LogRecorder, inbox: Inbox) -> None:
+        arrive(log, 1, run(0, 1))
+        offered = offer(9)
+        with pytest.raises(AppendRefusedError):
+            arrive(log, 1, run(0, 1), offers=[offered])
+        assert offered.taken is None
+        assert inbox.state(OUT).pending == [Pending(2, None, 1, 1000)]
+
+    def test_who_was_replaced_is_given_nothing(self, log: LogRecorder, inbox: Inbox) -> None:
+        inbox.join(OUT, "tester")
+        assert arrive(log, 1, run(0, 1), offers=[offer(9)]) is None
+        assert inbox.state(OUT).pending == [Pending(2, None, 1, 1000)]
+
+    def test_what_an_append_settles_makes_room_for_what_it_gives(self, log: LogRecorder, inbox: Inbox) -> None:
+        inbox.order(OUT, ordered=True)
+        arrive(log, 1, run(0, 2))
+        take(inbox, 1)
+        offered = offer(1)
+        log.insert_events(events(B, 1), settlements=[done("lease", 1000, line=A.hex)], offers=[offered])
+        assert slots(given(offered.taken)) == [1001]
+
+    def test_the_bell_does_not_ring_here_for_what_an_append_gives(self, log: LogRecorder, inbox: Inbox) -> None:
+        rung = self.bell(log, inbox)
+        arrive(log, 1, run(0, 2), offers=[offer(2)])
+        assert not rung.is_set()
+        arrive(log, 2, run(0, 2), offers=[offer(1, "one of two")])
+        assert rung.is_set()
+
+    def test_the_bell_rings_elsewhere_for_what_an_append_gives(
+        self, log: LogRecorder, inbox: Inbox, settings: Settings
+    ) -> None:
+        """Who waits there must know when that lease ends."""
+        if inbox.look_every is not None:
+            pytest.skip("this store tells no other process")
+        with opened_log(settings) as other:
+            rung = self.bell(other, other.inbox)
+            arrive(log, 1, run(0, 1), offers=[offer(1)])
+            assert rung.wait(2)
+
     def test_the_state_tells_what_there_is(self, log: LogRecorder, inbox: Inbox) -> None:
         inbox.configure(OUT, 100)
         arrive(log, 1, run(0, 2), run(2, 2, priority=5), run(4, 3, recipient="other"), run(7, 1))
@@ -407,7 +472,7 @@ class InboxContract:
         assert state.pending == [Pending(2, "other", 3, 1004)]
         assert state.in_flight == [InFlight(None, 1, 1003, 1), InFlight("tester", 3, 1000, 2)]
         generation = inbox.join(OUT, "other")
-        inbox.take(OUT, consumer="other", generation=generation, lease="o", demand=2, ack_wait=LONG)
+        inbox.take(Take(OUT, "other", generation, "o", 2, LONG))
         assert inbox.state(OUT).pending == [Pending(2, "other", 1, 1006)]
 
     def test_who_holds_a_message_can_be_asked(self, log: LogRecorder, inbox: Inbox) -> None:
@@ -436,12 +501,23 @@ def run(first: int, count: int, *, priority: int = 2, recipient: str | None = No
     return Arrival(0, first, count, OUT, priority, recipient)
 
 
-def arrive(log: LogRecorder, version: int, *arrivals: Arrival) -> None:
-    log.insert_events(events(A, version), arrivals=arrivals)
+def arrive(log: LogRecorder, version: int, *arrivals: Arrival, offers: Sequence[Offer] = ()) -> Taken | None:
+    """What the first of the offers gave."""
+    log.insert_events(events(A, version), arrivals=arrivals, offers=offers)
+    return offers[0].taken if offers else None
+
+
+def offer(demand: int, lease: str = "offered") -> Offer:
+    return Offer(Take(OUT, "tester", 1, lease, demand, LONG))
+
+
+def given(taken: Taken | None) -> Taken:
+    assert taken is not None
+    return taken
 
 
 def take(inbox: Inbox, demand: int, lease: str = "lease", *, ack_wait: int = LONG) -> Taken:
-    return inbox.take(OUT, consumer="tester", generation=1, lease=lease, demand=demand, ack_wait=ack_wait)
+    return inbox.take(Take(OUT, "tester", 1, lease, demand, ack_wait))
 
 
 def slots(taken: Taken) -> list[int]:

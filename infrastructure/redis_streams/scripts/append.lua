@@ -6,17 +6,20 @@
 --
 -- KEYS  log, head, meta, tracking, then a version index for each aggregate, then a key table for each aggregate
 -- ARGV  epoch; seen position, its chain; 1 when this repeats an append of unknown outcome; who appends;
---       how many aggregates, events, keys; tracked application or "", its position; how many arrivals, settlements;
+--       how many aggregates, events, keys; tracked application or "", its position; how many arrivals, settlements,
+--       offers;
 --       for each event: its aggregate's number, id, version, topic, digest, state;
 --       for each key: its aggregate's number, its event's number, key, sequence, digest;
 --       for each arrival: its event's number, index of the first, how many, tract, priority, recipient or "", 1 if exempt;
---       for each settlement: tract, lease, slot, attempt, done | again | back | dead, delay in milliseconds, dialogue
+--       for each settlement: tract, lease, slot, attempt, done | again | back | dead, delay in milliseconds, dialogue;
+--       for each offer: tract, consumer, generation, lease, demand, milliseconds until the lease ends
 --
--- inbox.lua goes before it.
+-- inbox.lua and taking.lua go before it.
 --
 -- Replies
---   {"OK", position of the first event, chain of the last, {tracts of which the bell rang}}
---   {"OK", position of the first event, chain of the last}    it was appended before, and whether a bell rang is not known
+--   {"OK", position of the first event, chain of the last, {tracts where something is left to take, or will be due},
+--          {for each offer that was given something, as take.lua tells it; or false}}
+--   {"OK", position of the first event, chain of the last}    it was appended before, and the rest is not known
 --   {"LOST", head}                    the log is another one, or the entry at the seen position is
 --   {"TRACKED", position}             the tracked position is not beyond this one
 --   {"REFUSED", {numbers of events whose version is taken}, {number of a key, what its table holds, ...},
@@ -27,11 +30,12 @@ local epoch, seen, seen_chain, repeated = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == 
 local who = ARGV[5]
 local aggregates, events, keys = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local application, tracked = ARGV[9], ARGV[10]
-local arrivals, settlements = tonumber(ARGV[11]), tonumber(ARGV[12])
-local EVENTS, EVENT, KEY, ARRIVAL, SETTLEMENT = 13, 6, 5, 7, 7
+local arrivals, settlements, offers = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
+local EVENTS, EVENT, KEY, ARRIVAL, SETTLEMENT, OFFER = 14, 6, 5, 7, 7, 6
 local first_key = EVENTS + events * EVENT
 local first_arrival = first_key + keys * KEY
 local first_settlement = first_arrival + arrivals * ARRIVAL
+local first_offer = first_settlement + settlements * SETTLEMENT
 local function settlement_at(number) return first_settlement + (number - 1) * SETTLEMENT end
 
 local function index(aggregate) return KEYS[4 + aggregate] end
@@ -92,6 +96,13 @@ for number = 1, keys do
   end
 end
 
+local levels = {}
+local function level_of(tract)  -- before this append
+  levels[tract] = levels[tract] or redis.call('HMGET', of('level', tract), 'backlog', 'capacity', 'ordered')
+  return levels[tract]
+end
+local function ordered(tract) return level_of(tract)[3] == '1' end
+
 local full, lost, arriving, touched = {}, {}, {}, {}
 local function count_arriving(tract, count, exempt)
   local counted = arriving[tract] or {bounded = 0, all = 0}
@@ -109,16 +120,32 @@ for number = 1, settlements do
   if lease == 'dead' and what == 'again' then count_arriving(tract, 1, false) end
 end
 for tract, counted in pairs(arriving) do
-  local level = redis.call('HMGET', of('level', tract), 'backlog', 'capacity')
+  local level = level_of(tract)
   local backlog, capacity = tonumber(level[1] or '0'), tonumber(level[2] or '0')
   if capacity > 0 and counted.bounded > 0 and backlog + counted.bounded > capacity then
     for _, told in ipairs({tract, text(backlog), text(capacity)}) do full[#full + 1] = told end
   end
 end
+local ending = {}  -- by the key of a lease: what of it is settled, and what is held of that
+for number = 1, settlements do
+  local tract, lease, slot = unpack(ARGV, settlement_at(number), settlement_at(number) + 2)
+  local key = lease_key(tract, lease)
+  ending[key] = ending[key] or {tract = tract, lease = lease, slots = {}, held = {}}
+  table.insert(ending[key].slots, slot)
+end
+local function some_at_once(slots, act)  -- a call takes no more than some thousand arguments
+  for first = 1, #slots, 1000 do act(first, math.min(first + 999, #slots)) end
+end
+for key, of_lease in pairs(ending) do
+  some_at_once(of_lease.slots, function(first, last)
+    local held = redis.call('HMGET', key, unpack(of_lease.slots, first, last))
+    for place = first, last do of_lease.held[of_lease.slots[place]] = held[place - first + 1] end
+  end)
+end
 local settled, seen_slots = {}, {}
 for number = 1, settlements do
   local tract, lease, slot, handed = unpack(ARGV, settlement_at(number), settlement_at(number) + 3)
-  local priority, attempt, recipient = held_of(redis.call('HGET', lease_key(tract, lease), slot))
+  local priority, attempt, recipient = held_of(ending[lease_key(tract, lease)].held[slot])
   if attempt ~= handed or seen_slots[tract .. slot] then
     lost[#lost + 1] = number
   else
@@ -140,9 +167,19 @@ local function may_deliver(tract)
 end
 local permitted = allowed('XADD', log, '*', 'id', '') and allowed('SETRANGE', log, '0', '')
   and allowed('HSET', head, 'at', '') and allowed('PUBLISH', log, '')
+local function may_take(tract)
+  return allowed('HGET', of('generations', tract), 'f') and allowed('HGETALL', of('lease', tract))
+    and allowed('ZRANGE', of('ready', tract), '0', '0') and allowed('EXISTS', of('ready', tract))
+    and allowed('XRANGE', log, '-', '+')
+end
+for number = 1, offers do
+  local tract = ARGV[first_offer + (number - 1) * OFFER]
+  touched[tract] = true
+  permitted = permitted and may_take(tract)
+end
 for tract in pairs(touched) do permitted = permitted and may_deliver(tract) end
 if not permitted then
-  return redis.error_reply('NOPERM this user needs XADD, SETRANGE, HSET, HDEL, HINCRBY, ZADD, ZREM and PUBLISH, '
+  return redis.error_reply('NOPERM this user needs XADD, SETRANGE, HSET, HDEL, HINCRBY, ZADD, ZREM, PUBLISH and what reads, '
     .. 'on the keys and channels of ' .. log)
 end
 
@@ -163,11 +200,7 @@ for number = 1, keys do
     struct.pack('>I8I8', tonumber(ARGV[key + 3]), before + tonumber(ARGV[key + 1])) .. ARGV[key + 4])
 end
 
-local rung, lines = {}, {}
-local function ordered(tract)
-  if lines[tract] == nil then lines[tract] = redis.call('HGET', of('level', tract), 'ordered') == '1' end
-  return lines[tract]
-end
+local rung = {}
 local function line_key(tract, dialogue) return of('line', tract) .. ':' .. dialogue end
 local function line_up(tract, dialogue, slot, count, priority, recipient)
   redis.call('ZADD', line_key(tract, dialogue), 0, string.format('%016.0f:%d:%d:', slot, count, priority) .. recipient)
@@ -207,19 +240,11 @@ for number = 1, arrivals do
   end
 end
 for tract, counted in pairs(arriving) do redis.call('HINCRBY', of('level', tract), 'backlog', counted.all) end
-local ended, done_with = {}, {}
-for number = 1, settlements do
-  local tract, lease, slot = unpack(ARGV, settlement_at(number), settlement_at(number) + 2)
-  local key = lease_key(tract, lease)
-  ended[key] = ended[key] or {tract = tract, lease = lease, slots = {}}
-  table.insert(ended[key].slots, slot)
-end
-for key, of_lease in pairs(ended) do
-  for first = 1, #of_lease.slots, 1000 do  -- a call takes no more than some thousand arguments
-    redis.call('HDEL', key, unpack(of_lease.slots, first, math.min(first + 999, #of_lease.slots)))
-  end
+for key, of_lease in pairs(ending) do
+  some_at_once(of_lease.slots, function(first, last) redis.call('HDEL', key, unpack(of_lease.slots, first, last)) end)
   if redis.call('EXISTS', key) == 0 then drop_lease(of_lease.tract, of_lease.lease) end
 end
+local done_with = {}
 for number = 1, settlements do
   local tract, lease, slot, attempt, what, delay, dialogue = unpack(ARGV, settlement_at(number), settlement_at(number) + 6)
   local priority, recipient = settled[number].priority, settled[number].recipient
@@ -248,15 +273,27 @@ for number = 1, settlements do
   end
 end
 for tract, count in pairs(done_with) do redis.call('HINCRBY', of('level', tract), 'backlog', -count) end
-local bells = {}
-for tract in pairs(rung) do
-  ring(tract, who)
-  bells[#bells + 1] = tract
-end
-
 if application ~= '' then redis.call('HSET', tracking, application, tracked) end
 if events > 0 then
   redis.call('HSET', head, 'position', text(position), 'chain', chain, 'at', now)
   redis.call('PUBLISH', log, text(position))
 end
-return {'OK', text(before + 1), chain, bells}
+
+local taken, served = {}, {}
+for number = 1, offers do
+  local offer = first_offer + (number - 1) * OFFER
+  local tract, consumer, generation, lease, demand, wait = unpack(ARGV, offer, offer + 5)
+  local given, many = nil, 0
+  if is_newest(tract, consumer, generation) then
+    given, many = take(tract, consumer, lease, tonumber(demand), tonumber(wait))
+  end
+  taken[number] = many > 0 and given
+  served[tract] = served[tract] or taken[number]
+end
+local bells = {}
+for tract in pairs(rung) do
+  ring(tract, who)
+  -- Who was served has heard of what is due.
+  if not served[tract] or redis.call('EXISTS', of('pending', tract)) == 1 then bells[#bells + 1] = tract end
+end
+return {'OK', text(before + 1), chain, bells, taken}

@@ -22,9 +22,13 @@ local function text(number) return string.format('%.0f', number) end
 local function held_as(priority, attempt, recipient) return priority .. ' ' .. attempt .. ' ' .. recipient end
 local function held_of(value) return string.match(value or '', '^(%d+) (%d+) (.*)$') end  -- the three again
 
-local function milliseconds()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local clock
+local function milliseconds()  -- one time for all of a script
+  if not clock then
+    local time = redis.call('TIME')
+    clock = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  end
+  return clock
 end
 
 local function ring(tract, who) redis.call('PUBLISH', of('bell', tract), who) end  -- who rings need not be told
