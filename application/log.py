@@ -22,7 +22,7 @@ from application.recorder import (
 from domain.consumer import Consumer
 from domain.dialogue import Dialogue
 from domain.errors import ConsumerNotFoundError, DialogueNotFoundError
-from projections.fold import Recorded
+from projections.fold import Recorded, Unread
 
 __all__ = ["DialogueLog"]
 
@@ -145,30 +145,45 @@ class DialogueLog(Application[UUID]):
             self._cache.get(dialogue, evict=True)
         self.recorder.accept_loss()
 
-    def read(
+    def page(
         self, *, after: int, limit: int, stop: int | None = None, chain: bytes | None = None
-    ) -> Sequence[Recorded]:
+    ) -> list[Recorded | Unread]:
         """Events at positions after + 1 to `stop` (inclusive), at most `limit`, in order.
 
         With the chain of the entry at `after`, that entry must still be there.
 
         Raises:
             LogLostError: it is gone, or another one stands there.
-            UnknownTopicError, UnreadableEventError: the first event that cannot be read, unless events before
-                it can; those are returned, and the next call raises.
         """
-        events: list[Recorded] = []
         entries = self.recorder.select_entries(after=after, limit=limit, stop=stop)
         if chain is not None and not self._continues(after, chain, entries):
             raise LogLostError(after, self.head())
-        for entry in entries:
-            try:
-                events.append(self.recorded(entry))
-            except LogError:
+        return [self._recorded_or_not(entry) for entry in entries]
+
+    def read(
+        self, *, after: int, limit: int, stop: int | None = None, chain: bytes | None = None
+    ) -> Sequence[Recorded]:
+        """The same, of events that can be read.
+
+        Raises:
+            LogLostError: see `page`.
+            UnknownTopicError, UnreadableEventError: the first event cannot be read. If others before it can, those
+                are returned, and the next call raises.
+        """
+        events: list[Recorded] = []
+        for event in self.page(after=after, limit=limit, stop=stop, chain=chain):
+            if isinstance(event, Unread):
                 if events:
                     return events
-                raise
+                raise event.error
+            events.append(event)
         return events
+
+    def _recorded_or_not(self, entry: Entry) -> Recorded | Unread:
+        try:
+            return self.recorded(entry)
+        except LogError as error:
+            return Unread(entry.id, entry.at, entry.chain, entry.topic, _aggregate(entry), error)
 
     def _continues(self, after: int, chain: bytes, entries: Sequence[Entry]) -> bool:
         """Whether what was read follows on that entry. The first link tells; if it does not, the entry itself."""
@@ -190,6 +205,10 @@ class DialogueLog(Application[UUID]):
         event = cast("Dialogue.Event | Consumer.Event", self.mapper.to_domain_event(entry))
         dialogue = event.originator_id if isinstance(event, Dialogue.Event) else None
         return Recorded(entry.id, entry.at, entry.chain, entry.topic, dialogue, event)
+
+
+def _aggregate(entry: Entry) -> UUID | None:
+    return entry.originator_id if isinstance(entry.originator_id, UUID) else None
 
 
 def _working_copy(aggregate: _Aggregate) -> _Aggregate:

@@ -20,8 +20,8 @@ from application.reading import Reader
 from application.settings import USUAL_CAPACITY, Settings, store_environment, views_path
 from domain.measures import EmergenceSettings
 from domain.tract import Tract
-from projections.consciousness import Consciousness
-from projections.views import Views
+from projections.models import ReadModels
+from projections.registry import projections
 
 __all__ = ["Parts"]
 
@@ -29,10 +29,18 @@ __all__ = ["Parts"]
 class Parts:
     """All of it works until `close`. Made on the event loop that it works on."""
 
-    def __init__(self, log: DialogueLog, views: Views, settings: Settings) -> None:
+    def __init__(self, log: DialogueLog, models: ReadModels, settings: Settings) -> None:
         self.log = log
         self.reader = Reader(log)
-        self.read_side = ReadSide(log, self.reader, views, _projection(views, settings))
+        self.read_side = ReadSide(
+            log,
+            self.reader,
+            models,
+            makers=projections(emergence(settings)),
+            on_error=settings.policy_of if settings.project else None,
+            patience=settings.fold_timeout,
+        )
+        self.writer = Writer(log, clock=lambda: datetime.now(UTC))
         self.bells = Bells(log.recorder.inbox)
         self.writer = Writer(log, self.bells, clock=lambda: datetime.now(UTC))
         self.answers = Answers(log, self.reader)
@@ -51,8 +59,8 @@ class Parts:
         except (TopicError, InfrastructureFactoryError, NotEmptyError, ValueError) as error:
             raise StoreSettingsError(str(error)) from error
         try:
-            views = await asyncio.to_thread(lambda: Views(views_path(settings, log.epoch)))
-            return cls(log, views, settings)
+            models = await asyncio.to_thread(lambda: ReadModels(views_path(settings, log.epoch)))
+            return cls(log, models, settings)
         except BaseException:  # cancelled too: nobody else will close it
             await asyncio.to_thread(log.close)
             raise
@@ -95,10 +103,5 @@ def _configure(inbox: Inbox, tract: Tract, settings: Settings) -> None:
         inbox.order(tract, tract in settings.ordered)
 
 
-def _projection(views: Views, settings: Settings) -> Consciousness | None:
-    if not settings.project:
-        return None
-    emergence = EmergenceSettings(
-        settings.emergence_window, settings.emergence_minimum, settings.emergence_threshold
-    )
-    return Consciousness(views, emergence)
+def emergence(settings: Settings) -> EmergenceSettings:
+    return EmergenceSettings(settings.emergence_window, settings.emergence_minimum, settings.emergence_threshold)

@@ -1,19 +1,34 @@
-"""The read models of one service: kept current by a thread, asked from the event loop."""
+"""The read models of one service: kept current by threads, asked from the event loop."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
+
+from sqlalchemy import Connection
 
 from application.errors import CallosumClosedError
 from application.log import DialogueLog
 from application.reading import Reader
 from domain.errors import DialogueNotFoundError, InvalidCommandError
+from projections.as_of import as_of
 from projections.consciousness import Consciousness
-from projections.errors import ProjectionStoppedError, ReadModelsBehindError
+from projections.errors import (
+    ProjectionPausedError,
+    ProjectionStoppedError,
+    ReadModelsBehindError,
+    ReadModelTakenError,
+    UnknownProjectionError,
+)
+from projections.feed import Feed
+from projections.fold import Projection, version_of
+from projections.folding import OnError
+from projections.model import Checkpoint, read_checkpoint
+from projections.models import ReadModels, State
 from projections.queries import Queries
-from projections.runner import Runner
-from projections.views import Views
+from projections.runner import Runner, Watch
 
 __all__ = ["ReadSide"]
 
@@ -24,87 +39,222 @@ _PATIENCE = 5.0
 _T = TypeVar("_T")
 
 
-class ReadSide:
-    """Answers of the read models, as current as they are asked to be."""
+class _BehindError(Exception):
+    """The read model does not include the position yet; it is known where it stands."""
 
-    def __init__(self, log: DialogueLog, reader: Reader, views: Views, projection: Consciousness | None) -> None:
-        """With a projection, this process keeps the read models current; without, another one must."""
+    def __init__(self, position: int) -> None:
+        super().__init__()
+        self.position = position
+
+
+class ReadSide:
+    """Answers of the read models, as current as they are asked to be.
+
+    Args:
+        makers: what makes an instance of each projection, by name.
+        on_error: what becomes of an event that a projection cannot fold; None: another process must fold.
+        patience: seconds that folding one event may take.
+    """
+
+    def __init__(
+        self,
+        log: DialogueLog,
+        reader: Reader,
+        models: ReadModels,
+        *,
+        makers: dict[str, Callable[[], Projection]],
+        on_error: Callable[[str], OnError] | None,
+        patience: float,
+    ) -> None:
         self._log = log
         self._reader = reader
-        self._views = views
-        self._queries = Queries(views, lambda: log.epoch)
+        self.models = models
+        self.makers = makers
         self._closed = False
-        self._runner = Runner(log, views, projection) if projection else None
         self._loop = asyncio.get_running_loop()
         self._moved = asyncio.Event()
-        if self._runner is not None:
-            self._runner.add_listener(self._tell)
-            self._runner.start()
+        self._runners: dict[str, Runner] = {}
+        if on_error is not None:
+            feed = Feed(log)
+            self._runners = {name: Runner(feed, models, make, on_error(name)) for name, make in makers.items()}
+        self._watch = Watch(list(self._runners.values()), patience)
+        for runner in self._runners.values():
+            runner.add_listener(self._tell)
+            runner.start()
 
-    async def ask(self, query: Callable[[Queries], _T], at_least: int | None) -> _T:
-        """Put a query to read models that include position `at_least`; None: all that is stored now.
+    def runner(self, projection: str) -> Runner | None:
+        """The one of this process; None: this process leaves the folding to others.
 
         Raises:
-            InvalidCommandError: the log has not reached that position.
-            ProjectionError: the read models never will, because of an event that cannot be folded.
+            UnknownProjectionError
         """
-        await self._wait_for(await self._position(at_least))
-        return await self._reader.call(query, self._queries)
+        if projection not in self.makers:
+            raise UnknownProjectionError(projection, list(self.makers))
+        return self._runners.get(projection)
 
-    async def ask_about(self, dialogue: UUID, query: Callable[[Queries], _T], at_least: int | None) -> _T:
+    async def ask(
+        self,
+        query: Callable[[Queries], _T],
+        at_least: int | None = None,
+        at: int | datetime | None = None,
+    ) -> _T:
+        """Put a query to the consciousness read model, and return its answer.
+
+        Args:
+            query: is called in another thread.
+            at_least: a position that the answer includes; None: all that is stored now.
+            at: as of this position or time; None: as it is.
+
+        Raises:
+            InvalidCommandError: the log has not reached that position, or the time has no time zone.
+            ProjectionError: the read model does not, because of an event that cannot be folded.
+        """
+
+        def put(connection: Connection, position: int) -> _T:
+            return query(Queries(connection, position))
+
+        return await self.read(Consciousness.NAME, put, at_least, at)
+
+    async def read(
+        self,
+        projection: str,
+        query: Callable[[Connection, int], _T],
+        at_least: int | None = None,
+        at: int | datetime | None = None,
+    ) -> _T:
+        """The same of any projection: the query gets a connection, and up to which position the log is folded."""
+        if at is not None:
+            position = await self._position_of(at)
+            return await self._answer(projection, position, lambda: self._as_of(projection, query, position))
+        position = await self._position(projection, at_least)
+        return await self._answer(projection, position, lambda: self._now(projection, query, position))
+
+    async def ask_about(
+        self,
+        dialogue: UUID,
+        query: Callable[[Queries], _T],
+        at_least: int | None,
+        at: int | datetime | None = None,
+    ) -> _T:
         """The same about one dialogue, which may be younger than the read models are."""
         try:
-            return await self.ask(query, at_least)
+            return await self.ask(query, at_least, at)
         except DialogueNotFoundError:
-            if not await self._reader.call(self._log.exists, dialogue):
+            if at is not None or not await self._reader.call(self._log.exists, dialogue):
                 raise
             return await self.ask(query, None)
 
-    async def _position(self, at_least: int | None) -> int:
+    async def _answer(self, projection: str, position: int, answer: Callable[[], _T]) -> _T:
+        while True:
+            await self._wait_for(projection, position)
+            try:
+                return await self._reader.call(answer)
+            except _BehindError:  # another generation took its place, and its runners are a moment behind
+                await asyncio.sleep(_LOOK_EVERY)
+
+    def _now(self, projection: str, query: Callable[[Connection, int], _T], position: int) -> _T:
+        with self._served(projection, position) as (connection, checkpoint):
+            return query(connection, checkpoint.position)
+
+    def _as_of(self, projection: str, query: Callable[[Connection, int], _T], position: int) -> _T:
+        instance = self.makers[projection]()
+        generation = self.models.current(projection, version_of(instance))
+        if generation is None:
+            raise _BehindError(0)
+        model = self.models.model(generation, instance)
+        with as_of(model, instance, self._log, position) as connection:
+            self._check(projection, read_checkpoint(connection), position)
+            return query(connection, position)
+
+    @contextmanager
+    def _served(self, projection: str, position: int) -> Iterator[tuple[Connection, Checkpoint]]:
+        instance = self.makers[projection]()
+        generation = self.models.serving(projection, version_of(instance))
+        if generation is None:
+            raise _BehindError(0)
+        with self.models.model(generation, instance).reading() as connection:
+            yield connection, self._check(projection, read_checkpoint(connection), position)
+
+    def _check(self, projection: str, checkpoint: Checkpoint | None, position: int) -> Checkpoint:
+        if checkpoint is None:
+            raise _BehindError(0)
+        if checkpoint.epoch != self._log.epoch:
+            raise ReadModelTakenError(projection, "they are of another log")
+        if checkpoint.position < position:
+            raise _BehindError(checkpoint.position)
+        return checkpoint
+
+    async def _position_of(self, moment: int | datetime) -> int:
+        if isinstance(moment, datetime):
+            return await self._reader.position_at(moment)
+        head = await self._trusted_head(Consciousness.NAME)
+        if not 0 <= moment <= head:
+            raise InvalidCommandError("position to answer as of", f"is {moment}; the log ends at {head}")
+        return moment
+
+    async def _position(self, projection: str, at_least: int | None) -> int:
         if at_least == 0:
             return 0
-        head = await self._trusted_head()
+        head = await self._trusted_head(projection)
         if at_least is not None and not 0 <= at_least <= head:
             raise InvalidCommandError("position to include", f"is {at_least}; the log ends at {head}")
-        return head if at_least is None else at_least
+        if at_least is not None:
+            return at_least
+        runner = self.runner(projection)
+        if runner is not None and runner.generation is not None and runner.generation.state is State.BUILDING:
+            return 0  # one of another version serves meanwhile, and says how far it goes
+        return head
 
-    async def _trusted_head(self) -> int:
+    async def _trusted_head(self, projection: str) -> int:
         """The log's last position, when the read models are not ahead of it: a server may lose the log's end."""
+        runner = self.runner(projection)
         while True:
             moved = self._moved
             head, chain = await self._reader.call(self._log.tip)
-            if self._runner is None or self._runner.ended:
+            if runner is None or runner.ended or runner.paused or runner.error is not None:
                 return head
-            folded = self._runner.checkpoint
+            folded = runner.checkpoint
             if head > folded.position or (head, chain) == (folded.position, folded.chain) or not folded.position:
                 return head
             await moved.wait()  # until the runner has found out, too, or the log is read again as far as it is
 
-    async def _wait_for(self, position: int) -> None:
-        runner = self._runner
+    async def _wait_for(self, projection: str, position: int) -> None:
+        runner = self.runner(projection)
         if runner is None:
-            await self._wait_for_others(position)
+            await self._wait_for_others(projection, position)
             return
         # Until it has compared them with the log, the read models may be another log's.
         while not runner.resumed or runner.checkpoint.position < position:
             if runner.ended:
                 if self._closed:
                     raise CallosumClosedError
-                raise runner.error or ProjectionStoppedError("consciousness", runner.checkpoint.position)
+                raise runner.error or ProjectionStoppedError(projection, runner.checkpoint.position)
+            if runner.error is not None:
+                raise runner.error
+            if runner.paused:
+                raise ProjectionPausedError(projection, runner.checkpoint.position)
             runner.hurry()
             await self._moved.wait()
 
-    async def _wait_for_others(self, position: int) -> None:
+    async def _wait_for_others(self, projection: str, position: int) -> None:
         # Another process's runner: a database tells nobody that it has changed.
-        reached, looks = 0, 0
-        while position and (now := await self._reader.call(self._queries.position)) < position:
+        reached, looks = -1, 0
+        while (now := await self._reader.call(self._folded, projection)) < position:
             reached, looks = (now, 0) if now > reached else (reached, looks + 1)
             if looks * _LOOK_EVERY > _PATIENCE:
-                raise ReadModelsBehindError(now, position)
+                raise ReadModelsBehindError(max(0, now), position)
             await asyncio.sleep(_LOOK_EVERY)
 
-    def _tell(self, _position: int) -> None:
-        """Called from the runner's thread."""
+    def _folded(self, projection: str) -> int:
+        """Up to where the log is folded in the read model; -1: there is none yet."""
+        try:
+            with self._served(projection, 0) as (_connection, checkpoint):
+                return checkpoint.position
+        except _BehindError:
+            return -1
+
+    def _tell(self) -> None:
+        """Called from the runners' threads."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake)
 
@@ -115,9 +265,10 @@ class ReadSide:
     async def end(self) -> None:
         """After the recorder's `interrupt`: fold no more."""
         self._closed = True
-        if self._runner is not None:
-            await asyncio.to_thread(self._runner.stop)
+        await asyncio.to_thread(self._watch.stop)
+        for runner in self._runners.values():
+            await asyncio.to_thread(runner.stop)
 
     async def close(self) -> None:
         """After `end`, and when no query is under way any more."""
-        await asyncio.to_thread(self._views.close)
+        await asyncio.to_thread(self.models.close)

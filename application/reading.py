@@ -195,10 +195,14 @@ class Reader:
             return after, await self.call(self._log.head)
         if isinstance(stop, int):
             return after, min(stop, _MOST)
-        return after, await self.call(self._log.recorder.position_at, _milliseconds(stop, "end"))
+        return after, await self.position_at(stop, "end of the range")
 
     async def _last_before(self, start: datetime) -> int:
-        return await self.call(self._log.recorder.position_at, _milliseconds(start, "start") - 1)
+        return await self.call(self._log.recorder.position_at, _milliseconds(start, "start of the range") - 1)
+
+    async def position_at(self, time: datetime, what: str = "time") -> int:
+        """The last position whose time in the log is not later; 0 before all."""
+        return await self.call(self._log.recorder.position_at, _milliseconds(time, what))
 
     def end(self) -> None:
         """Take no more calls, and let every `follow` come to its end."""
@@ -245,8 +249,8 @@ def messages_at(log: DialogueLog, slots: Iterable[int], known: Iterable[Entry] =
     return found
 
 
-def _milliseconds(time: datetime, end: str) -> int:
+def _milliseconds(time: datetime, what: str) -> int:
     """Rounded down; a range is by milliseconds, as the log's time is."""
     if time.tzinfo is None:
-        raise InvalidCommandError(f"{end} of the range", "has no time zone")
+        raise InvalidCommandError(what, "has no time zone")
     return int(time.timestamp() * 1000)

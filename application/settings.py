@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from application.errors import InvalidURLError, StoreSettingsError
 from domain.tract import Tract
+from projections.folding import OnError
 
 __all__ = ["IN_MEMORY", "USUAL_CAPACITY", "Settings", "log_file", "sqlite_path", "store_environment", "views_path"]
 
@@ -29,6 +30,10 @@ class Settings(BaseSettings):
         views: the read models, a ``sqlite:`` URL; by default a file beside the log's, for a log on a server one in
             the user's cache directory. They are a cache: deleting them costs a rebuild, nothing else.
         project: whether this process keeps the read models current. Any number of processes may; one must.
+        on_error: what becomes of an event that a projection cannot fold, by the projection's name: ``fail``,
+            ``retry`` or ``park``; from the environment ``consciousness=fail deliveries=retry``. Where nothing is
+            said it is ``park``: the event is left out and listed, and what follows in its dialogue behind it.
+        fold_timeout: seconds that folding an event may take before it counts as one that cannot be folded.
         deliver: whether what is sent here goes to consumers, too; without, it is recorded only.
         capacity: the most messages on their way to a tract, beyond which sending is refused; 0: any number. It is
             kept in the log, for all processes; None: what it is there, at first 10,000.
@@ -46,6 +51,8 @@ class Settings(BaseSettings):
     url: str = "sqlite:///callosum.db"
     views: str | None = None
     project: bool = True
+    on_error: Annotated[dict[str, OnError], NoDecode] = {}
+    fold_timeout: float = Field(default=30.0, gt=0)
     deliver: bool = True
     capacity: int | None = Field(default=None, ge=0)
     ordered: Annotated[frozenset[Tract] | None, NoDecode] = None
@@ -53,6 +60,14 @@ class Settings(BaseSettings):
     emergence_window: int = Field(default=100, ge=1)
     emergence_minimum: int = Field(default=10, ge=0)
     emergence_threshold: float = Field(default=0.7, ge=0, lt=1)
+
+    @field_validator("on_error", mode="before")
+    @classmethod
+    def _by_projection(cls, told: object) -> object:
+        return dict(word.partition("=")[::2] for word in told.split()) if isinstance(told, str) else told
+
+    def policy_of(self, projection: str) -> OnError:
+        return self.on_error.get(projection, OnError.PARK)
 
     @field_validator("ordered", mode="before")
     @classmethod

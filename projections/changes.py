@@ -1,60 +1,34 @@
-"""The rows that a batch of events changes in the read model."""
+"""The rows that a batch of events changes in the consciousness read model."""
 
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Connection, Executable, Table, bindparam, update
-from sqlalchemy import insert as plain_insert
-from sqlalchemy.dialects.sqlite import insert
 
 from domain.dialogue import Dialogue, Kind
 from domain.measures import Episode
 from domain.patterns import Finding
 from projections.cache import StateCache
+from projections.consciousness_tables import activities, dialogues, episodes, findings, message_times, scopes
 from projections.fold import Recorded
 from projections.states import DialogueState, Measures, MessageTimes, encode
-from projections.tables import dialogues, episodes, findings, message_times, scopes
+from projections.tables import Rows
 
 __all__ = ["Changes"]
 
-_Rows = list[dict[str, Any]]
-
-
-def _upsert(table: Table) -> Executable:
-    statement = insert(table)
-    keys = list(table.primary_key.columns)
-    values = {column.name: statement.excluded[column.name] for column in table.columns if column not in keys}
-    return statement.on_conflict_do_update(index_elements=keys, set_=values)
-
-
-_OPEN: Final = plain_insert(dialogues)
-_UPDATE: Final = (
-    update(dialogues)
-    .where(dialogues.c.dialogue == bindparam("id"))
-    .values({name: bindparam(name) for name in ("status", "close_reason", "awaiting")})
-    .values({name: bindparam(name) for name in ("last_activity", "last_position", "state")})
-)
-_FILL: Final = plain_insert(message_times)
-_SCOPE: Final = _upsert(scopes)
-_EPISODE: Final = _upsert(episodes)
-_FINDING: Final = _upsert(findings)
-
 
 class Changes:
-    """Collected while a batch is folded; `prepare` turns it into rows, `write` writes them."""
+    """Collected while a batch is folded; `rows` turns it into rows."""
 
     def __init__(self) -> None:
         self.dialogues: set[UUID] = set()
         self.kinds: set[Kind] = set()
-        self._opened: dict[UUID, dict[str, Any]] = {}
+        self._rows = Rows()
         self._findings: dict[tuple[UUID, str, int], tuple[Kind, Finding]] = {}
-        self._episodes: _Rows = []
-        self._chunks: _Rows = []
-        self._prepared: list[tuple[Executable, _Rows]] = []
 
     def opened(self, recorded: Recorded, event: Dialogue.Opened) -> None:
-        self._opened[event.originator_id] = {
+        self.dialogues.add(event.originator_id)
+        row = {
             "dialogue": str(event.originator_id),
             "kind": event.kind.value,
             "subject": event.subject,
@@ -63,37 +37,26 @@ class Changes:
             "opened_at": recorded.at,
             "first_position": recorded.position,
         }
+        self._rows.put(dialogues, [row])
 
     def found(self, dialogue: UUID, kind: Kind, detector: str, finding: Finding) -> None:
         self._findings[dialogue, detector, finding.first_sequence] = kind, finding
 
     def ended(self, scope: UUID | Kind, episode: Episode) -> None:
-        self._episodes.append({"scope": str(scope), **msgspec.structs.asdict(episode)})
+        self._rows.put(episodes, [{"scope": str(scope), **msgspec.structs.asdict(episode)}])
 
     def filled(self, dialogue: UUID, chunk: int, times: MessageTimes) -> None:
-        self._chunks.append({"dialogue": str(dialogue), "chunk": chunk, "times": encode(times)})
+        self._rows.put(message_times, [{"dialogue": str(dialogue), "chunk": chunk, "times": encode(times)}])
 
-    def prepare(self, cache: StateCache) -> None:
-        """Encode everything before the transaction, which then holds the write lock for the writes only."""
-        opened: _Rows = []
-        changed: _Rows = []
-        measured: _Rows = []
+    def rows(self, cache: StateCache) -> Rows:
+        """Everything is encoded before the transaction, which then holds the write lock for the writes only."""
         for dialogue in self.dialogues:
             state, measures = cache.dialogue(dialogue)
-            row = self._opened.get(dialogue)
-            if row is None:
-                changed.append({"id": str(dialogue), **_current(state)})
-            else:
-                opened.append({**row, **_current(state)})
-            measured.append(self._measured(dialogue, measures))
-        measured += [self._measured(kind, cache.kind(kind)) for kind in self.kinds]
-        statements = [(_OPEN, opened), (_UPDATE, changed), (_SCOPE, measured), (_FILL, self._chunks)]
-        statements += [(_EPISODE, self._episodes), (_FINDING, self._found())]
-        self._prepared = [(statement, rows) for statement, rows in statements if rows]
-
-    def write(self, connection: Connection) -> None:
-        for statement, rows in self._prepared:
-            connection.execute(statement, rows)
+            self._rows.put(activities, [_current(dialogue, state)])
+            self._rows.put(scopes, [self._measured(dialogue, measures)])
+        self._rows.put(scopes, [self._measured(kind, cache.kind(kind)) for kind in self.kinds])
+        self._rows.put(findings, map(_found, self._findings.items()))
+        return self._rows
 
     def _measured(self, scope: UUID | Kind, measures: Measures) -> dict[str, Any]:
         if measures.episodes.under_way is not None:
@@ -111,20 +74,21 @@ class Changes:
             "state": encode(measures),
         }
 
-    def _found(self) -> _Rows:
-        return [
-            {
-                "dialogue": str(dialogue),
-                "detector": detector,
-                "kind": kind.value,
-                **msgspec.structs.asdict(finding),
-            }
-            for (dialogue, detector, _), (kind, finding) in self._findings.items()
-        ]
 
-
-def _current(state: DialogueState) -> dict[str, Any]:
+def _found(item: tuple[tuple[UUID, str, int], tuple[Kind, Finding]]) -> dict[str, Any]:
+    (dialogue, detector, _), (kind, finding) = item
     return {
+        "dialogue": str(dialogue),
+        "detector": detector,
+        "kind": kind.value,
+        **msgspec.structs.asdict(finding),
+    }
+
+
+def _current(dialogue: UUID, state: DialogueState) -> dict[str, Any]:
+    return {
+        "dialogue": str(dialogue),
+        "kind": state.kind.value,
         "status": state.status.value,
         "close_reason": state.close_reason,
         "awaiting": state.awaiting,

@@ -18,10 +18,11 @@ from domain.response_times import Said
 from domain.tract import Direction, Tract
 from projections.cache import StateCache
 from projections.changes import Changes
-from projections.errors import ProjectionFailedError
-from projections.fold import Recorded
+from projections.consciousness_tables import TABLES
+from projections.fold import Projection, Recorded
+from projections.model import Stored
 from projections.states import CHUNK, DialogueState, MessageTimes, Status
-from projections.views import Checkpoint, CheckpointMovedError, Views
+from projections.tables import Rows
 
 __all__ = ["Consciousness"]
 
@@ -36,51 +37,31 @@ _DELIVERY: Final = (Consumer.Event, Dialogue.Redriven, Dialogue.Discarded)
 """How messages were delivered is not what was said."""
 
 
-class Consciousness:
+class Consciousness(Projection):
     """Folds batches of events into rows. Not thread-safe: it belongs to its runner."""
 
-    NAME: Final = "consciousness"
+    NAME = "consciousness"
+    TABLES = TABLES
 
-    def __init__(
-        self, views: Views, settings: EmergenceSettings | None = None, *, cached_dialogues: int = 2000
-    ) -> None:
+    def __init__(self, settings: EmergenceSettings | None = None, *, cached_dialogues: int = 2000) -> None:
         self._settings = settings or EmergenceSettings()
-        self._cache = StateCache(views, self.NAME, self._settings, cached_dialogues)
-        self._checkpoint = Checkpoint("", 0, b"", "")
+        self._cache = StateCache(self._settings, cached_dialogues)
         self._changes = Changes()
+        self._stored: Stored | None = None
 
     @property
     def version(self) -> str:
-        """All that the rows depend on beside the log; a read model of another version is folded anew."""
         settings = " ".join(f"{name}={value}" for name, value in msgspec.structs.asdict(self._settings).items())
         return f"{_VERSION} {settings} detectors={','.join(PATTERNS)}"
 
-    def fold(self, events: Sequence[Recorded], checkpoint: Checkpoint) -> Changes:
-        """The rows that these events change in the read model as of `checkpoint`, which they follow.
-
-        After its changes are committed, call `committed`; if they are not, `forget`.
-
-        Raises:
-            ProjectionFailedError: at the first event that cannot be folded; the states are then void.
-            CheckpointMovedError: likewise, when another process has moved the checkpoint.
-        """
-        self._checkpoint = checkpoint
+    def fold(self, events: Sequence[Recorded], stored: Stored) -> Rows:
+        self._stored = stored
         self._changes = Changes()
-        self._cache.load({event.dialogue for event in events if event.dialogue is not None}, checkpoint)
+        self._cache.load({event.dialogue for event in events if event.dialogue is not None}, stored)
         for event in events:
-            try:
-                self._apply(event)
-                sleep(0)  # offers the interpreter to the event loop, which must wait 5 ms to force it
-            except CheckpointMovedError:
-                raise
-            except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
-                raise ProjectionFailedError(self.NAME, event.position, reason) from error
-        self._changes.prepare(self._cache)
-        return self._changes
-
-    def committed(self) -> None:
-        self._cache.trim()
+            self._apply(event)
+            sleep(0)  # offers the interpreter to the event loop, which must wait 5 ms to force it
+        return self._changes.rows(self._cache)
 
     def forget(self) -> None:
         self._cache.forget()
@@ -100,7 +81,6 @@ class Consciousness:
         status = Status.OPEN if event.kind is Kind.LIVE else Status.CLOSED
         self._cache.open(event.originator_id, DialogueState(event.kind, status, recorded.at, recorded.position))
         self._changes.opened(recorded, event)
-        self._changes.dialogues.add(event.originator_id)
 
     def _close(self, recorded: Recorded, event: Dialogue.Closed) -> None:
         state, _ = self._cache.dialogue(event.originator_id)
@@ -146,7 +126,8 @@ class Consciousness:
         chunk, place = divmod(earlier - 1, CHUNK)
         if chunk == (sequence - 1) // CHUNK:
             return state.times.said(place)
-        return self._cache.chunk(dialogue, chunk, self._checkpoint).said(place)
+        assert self._stored is not None, "events are being folded"
+        return self._cache.chunk(dialogue, chunk, self._stored).said(place)
 
     def _fill_chunk(self, dialogue: UUID, state: DialogueState, chunk: int) -> None:
         self._cache.fill(dialogue, chunk, state.times)

@@ -4,23 +4,33 @@
 
     CallosumError (domain)
     └── ProjectionError
-        ├── ViewsFileError          the file is no database of read models of this layout
-        ├── ProjectionFailedError   an event cannot be read or folded; nothing after it is folded
-        ├── ProjectionStoppedError  the runner was stopped before it came to the position that was waited for
-        ├── ReadModelsBehindError   this process leaves the folding to another one, and none does it
-        └── ReadModelTakenError     a process with another log or another definition took the read model over
+        ├── ViewsFileError            the file is no database of read models, or of a later layout
+        ├── ProjectionFailedError     an event cannot be read or folded; nothing after it is folded for now
+        ├── ProjectionPausedError     an operator has paused it before the position that was waited for
+        ├── ProjectionStoppedError    the runner was stopped before it came to that position
+        ├── ReadModelsBehindError     this process leaves the folding to another one, and none does it
+        ├── ReadModelTakenError       the read model is of another log
+        ├── UnknownProjectionError    there is none of that name
+        ├── RebuildUnderWayError      somebody else rebuilds it
+        └── NoEarlierGenerationError  there is nothing to roll back to
 
 Errors of the database itself are SQLAlchemy's.
 """
 
+from collections.abc import Sequence
+
 from domain.errors import CallosumError
 
 __all__ = [
+    "NoEarlierGenerationError",
     "ProjectionError",
     "ProjectionFailedError",
+    "ProjectionPausedError",
     "ProjectionStoppedError",
     "ReadModelTakenError",
     "ReadModelsBehindError",
+    "RebuildUnderWayError",
+    "UnknownProjectionError",
     "ViewsFileError",
 ]
 
@@ -41,13 +51,25 @@ class ProjectionFailedError(ProjectionError):
 
     Attributes:
         position: of the event at fault; the events before it are folded.
+        attempts: how often it was tried.
     """
 
-    def __init__(self, projection: str, position: int, reason: str) -> None:
-        super().__init__(f"Projection {projection} stopped at position {position}: {reason}")
+    def __init__(self, projection: str, position: int, reason: str, attempts: int = 1) -> None:
+        super().__init__(f"Projection {projection} stands before position {position}: {reason}")
         self.projection = projection
         self.position = position
         self.reason = reason
+        self.attempts = attempts
+
+
+class ProjectionPausedError(ProjectionError):
+    def __init__(self, projection: str, position: int) -> None:
+        super().__init__(
+            f"Projection {projection} is paused at position {position}; "
+            f"`callosum projections resume {projection}` lets it go on."
+        )
+        self.projection = projection
+        self.position = position
 
 
 class ProjectionStoppedError(ProjectionError):
@@ -74,3 +96,22 @@ class ReadModelTakenError(ProjectionError):
         super().__init__(f"The read models of {projection} are another's: {reason}.")
         self.projection = projection
         self.reason = reason
+
+
+class UnknownProjectionError(ProjectionError):
+    def __init__(self, projection: str, known: Sequence[str]) -> None:
+        super().__init__(f"There is no projection {projection!r}; known are {', '.join(known)}.")
+        self.projection = projection
+        self.known = known
+
+
+class RebuildUnderWayError(ProjectionError):
+    def __init__(self, projection: str) -> None:
+        super().__init__(f"Projection {projection} is being rebuilt already.")
+        self.projection = projection
+
+
+class NoEarlierGenerationError(ProjectionError):
+    def __init__(self, projection: str) -> None:
+        super().__init__(f"Projection {projection} has no earlier generation of this version to go back to.")
+        self.projection = projection

@@ -10,8 +10,8 @@ from domain.dialogue import Kind
 from domain.errors import InvalidCommandError
 from domain.patterns import PATTERNS
 from projections.answers import Group, PatternCount
-from projections.tables import dialogues, findings, scopes
-from projections.views import plain
+from projections.consciousness_tables import dialogues, findings, scopes
+from projections.database import plain
 
 __all__ = ["groups", "named"]
 

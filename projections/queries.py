@@ -1,7 +1,5 @@
 """Reading the consciousness read model. Every answer is of one state of it and says up to which position."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -26,12 +24,10 @@ from projections.answers import (
     ResponseTime,
     ResponseTimeByTract,
 )
-from projections.consciousness import Consciousness
-from projections.errors import ReadModelTakenError
+from projections.consciousness_tables import activities, dialogues, episodes, findings, scopes
+from projections.database import plain
 from projections.grouping import groups, named
 from projections.states import Measures, Status, decode_measures
-from projections.tables import dialogues, episodes, findings, scopes
-from projections.views import Views, plain, read_checkpoint
 
 __all__ = ["DialogueSort", "Queries"]
 
@@ -48,26 +44,12 @@ class DialogueSort(StrEnum):
 
 
 class Queries:
-    """Blocking reads, from any thread, while a runner of this or another process writes."""
+    """Reads of one state of the read model, that of a connection's transaction: as it is, or as it was."""
 
-    def __init__(self, views: Views, epoch: Callable[[], str] | None = None) -> None:
-        """With the epoch of a log, every answer is of that log's read models or an error."""
-        self._views = views
-        self._epoch = epoch
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        epoch = self._epoch() if self._epoch else None
-        with self._views.reading() as connection:
-            checkpoint = read_checkpoint(connection, Consciousness.NAME)
-            if checkpoint is not None and epoch not in {None, checkpoint.epoch}:
-                raise ReadModelTakenError(Consciousness.NAME, "they are of another log")
-            yield connection
-
-    def position(self) -> int:
-        """Up to where the read model has folded the log; 0 for nothing."""
-        with self._reading() as connection:
-            return _position(connection)
+    def __init__(self, connection: Connection, position: int) -> None:
+        """`position`: up to where the log is folded in it."""
+        self._connection = connection
+        self._position = position
 
     def consciousness_metrics(self, scope: UUID | Kind) -> ConsciousnessMetrics:
         """The metrics of one dialogue, or of all dialogues of a kind.
@@ -75,38 +57,38 @@ class Queries:
         Raises:
             DialogueNotFoundError: the read model does not know the dialogue, or not yet.
         """
-        with self._reading() as connection:
-            measures = _measures(connection, scope)
-            balance = measures.balance
-            return ConsciousnessMetrics(
-                scope=str(scope),
-                position=_position(connection),
-                total_messages=balance.total_messages,
-                internal_to_external=balance.internal_to_external,
-                external_to_internal=balance.external_to_internal,
-                dialogue_balance_ratio=balance.dialogue_balance_ratio,
-                balanced_dialogue_events=balance.balanced_dialogue_events,
-                emergence_score=balance.emergence_score,
-                emergence_assessable=balance.emergence_assessable,
-                last_emergence_at=_time(balance.last_emergence_at),
-                runs=measures.coordination.runs,
-                coordination_z=measures.coordination.coordination_z,
-                response_time=ResponseTimeByTract(
-                    _response_time(measures.internal, _unanswered(connection, scope, Tract.INTERNAL)),
-                    _response_time(measures.external, _unanswered(connection, scope, Tract.EXTERNAL)),
-                ),
-                episodes=_episodes(connection, scope),
-                findings=_count(connection, select(findings).where(_within(findings, scope))),
-            )
+        connection = self._connection
+        measures = _measures(connection, scope)
+        balance = measures.balance
+        return ConsciousnessMetrics(
+            scope=str(scope),
+            position=self._position,
+            total_messages=balance.total_messages,
+            internal_to_external=balance.internal_to_external,
+            external_to_internal=balance.external_to_internal,
+            dialogue_balance_ratio=balance.dialogue_balance_ratio,
+            balanced_dialogue_events=balance.balanced_dialogue_events,
+            emergence_score=balance.emergence_score,
+            emergence_assessable=balance.emergence_assessable,
+            last_emergence_at=_time(balance.last_emergence_at),
+            runs=measures.coordination.runs,
+            coordination_z=measures.coordination.coordination_z,
+            response_time=ResponseTimeByTract(
+                _response_time(measures.internal, _unanswered(connection, scope, Tract.INTERNAL)),
+                _response_time(measures.external, _unanswered(connection, scope, Tract.EXTERNAL)),
+            ),
+            episodes=_episodes(connection, scope),
+            findings=_count(connection, select(findings).where(_within(findings, scope))),
+        )
 
     def dialogue(self, dialogue: UUID) -> DialogueSummary:
         """Raises DialogueNotFoundError when the read model does not know it, or not yet."""
-        with self._reading() as connection:
-            rows = connection.execute(_SUMMARIES.where(dialogues.c.dialogue == str(dialogue)))
-            row = rows.mappings().one_or_none()
-            if row is None:
-                raise DialogueNotFoundError(dialogue)
-            return _summary(row)
+        connection = self._connection
+        rows = connection.execute(_SUMMARIES.where(dialogues.c.dialogue == str(dialogue)))
+        row = rows.mappings().one_or_none()
+        if row is None:
+            raise DialogueNotFoundError(dialogue)
+        return _summary(row)
 
     def dialogues(
         self,
@@ -127,16 +109,16 @@ class Queries:
         if kind is not None:
             query = query.where(dialogues.c.kind == kind.value)
         if status is not None:
-            query = query.where(dialogues.c.status == status.value)
+            query = query.where(activities.c.status == status.value)
         if pattern is not None:
             query = query.where(dialogues.c.dialogue.in_(select(findings.c.dialogue).where(named(pattern))))
         column = query.selected_columns[sort.value]
-        place = dialogues.c.last_position
+        place = activities.c.last_position
         order = (column.desc().nulls_last(), place.desc()) if descending else (column.asc().nulls_last(), place)
-        with self._reading() as connection:
-            rows = connection.execute(query.order_by(*order).limit(limit))
-            listed = [_summary(row) for row in rows.mappings()]
-            return DialogueList(_position(connection), _count(connection, query), listed)
+        connection = self._connection
+        rows = connection.execute(query.order_by(*order).limit(limit))
+        listed = [_summary(row) for row in rows.mappings()]
+        return DialogueList(self._position, _count(connection, query), listed)
 
     def findings(
         self,
@@ -168,32 +150,32 @@ class Queries:
         if pattern is not None:
             query = query.where(named(pattern))
         ordered = query.order_by(dialogues.c.first_position, table.first_sequence, table.detector)
-        with self._reading() as connection:
-            found = [
-                msgspec.convert(plain(row), FindingSummary)
-                for row in connection.execute(ordered.limit(limit)).mappings()
-            ]
-            return FindingList(_position(connection), _count(connection, query), found)
+        connection = self._connection
+        found = [
+            msgspec.convert(plain(row), FindingSummary)
+            for row in connection.execute(ordered.limit(limit)).mappings()
+        ]
+        return FindingList(self._position, _count(connection, query), found)
 
     def grouped(self, by: str, kind: Kind = Kind.RECORDED) -> Grouping:
         """The dialogues of a kind, by the values of one of their attributes."""
-        with self._reading() as connection:
-            return Grouping(_position(connection), by, kind, groups(connection, by, kind))
+        connection = self._connection
+        return Grouping(self._position, by, kind, groups(connection, by, kind))
 
 
 _found = select(findings.c.dialogue).where(findings.c.dialogue == dialogues.c.dialogue)
 _SUMMARIES: Final = select(
     dialogues.c.dialogue,
     dialogues.c.kind,
-    dialogues.c.status,
+    activities.c.status,
     dialogues.c.subject,
     dialogues.c.attributes,
-    dialogues.c.close_reason,
-    dialogues.c.awaiting,
+    activities.c.close_reason,
+    activities.c.awaiting,
     dialogues.c.opened_at,
-    dialogues.c.last_activity,
+    activities.c.last_activity,
     dialogues.c.first_position,
-    dialogues.c.last_position,
+    activities.c.last_position,
     scopes.c.total_messages,
     scopes.c.internal_to_external,
     scopes.c.external_to_internal,
@@ -203,7 +185,11 @@ _SUMMARIES: Final = select(
     scopes.c.coordination_z,
     _found.with_only_columns(func.count()).scalar_subquery().label("findings"),
     _found.with_only_columns(func.group_concat(findings.c.pattern.distinct())).scalar_subquery().label("patterns"),
-).join(scopes, scopes.c.scope == dialogues.c.dialogue)
+).select_from(
+    dialogues.join(activities, activities.c.dialogue == dialogues.c.dialogue).join(
+        scopes, scopes.c.scope == dialogues.c.dialogue
+    )
+)
 
 
 def _summary(row: RowMapping) -> DialogueSummary:
@@ -215,11 +201,6 @@ def _summary(row: RowMapping) -> DialogueSummary:
         "patterns": sorted(row["patterns"].split(",")) if row["patterns"] else [],
     }
     return msgspec.convert(values, DialogueSummary)
-
-
-def _position(connection: Connection) -> int:
-    checkpoint = read_checkpoint(connection, Consciousness.NAME)
-    return 0 if checkpoint is None else checkpoint.position
 
 
 def _measures(connection: Connection, scope: UUID | Kind) -> Measures:
@@ -241,7 +222,9 @@ def _count(connection: Connection, query: Select[Any]) -> int:
 
 
 def _unanswered(connection: Connection, scope: UUID | Kind, tract: Tract) -> int:
-    awaiting = select(dialogues.c.dialogue).where(dialogues.c.awaiting == tract.value, _within(dialogues, scope))
+    awaiting = select(activities.c.dialogue).where(
+        activities.c.awaiting == tract.value, _within(activities, scope)
+    )
     return _count(connection, awaiting)
 
 

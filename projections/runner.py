@@ -6,46 +6,32 @@ number of processes may run it, and every event is folded once.
 
 ::
 
-    start --> resume --> fold a batch --> commit --> fold ...        stop --> stopped
-                 ^            |              |
-                 +-- checkpoint moved <------+     an event that cannot be read or folded --> failed
+    start --> claim a generation --> fold a batch --> commit --> fold ...          stop --> stopped
+                 ^        ^                |             |
+                 |        '- moved, or replaced by another                 paused --> until it is resumed
+                 |
+                 '-- resumed, or tried again -- standing before an event that cannot be folded
 """
 
+import ctypes
 import logging
 from collections.abc import Callable, Sequence
 from threading import Condition, Event, Thread
 from time import monotonic
 from typing import Final
 
+import msgspec
 from eventsourcing.persistence import OperationalError as LogOperationalError
-from msgspec.structs import replace
-from sqlalchemy import Connection, delete
 from sqlalchemy.exc import OperationalError
 
-from domain.dialogue import Dialogue
-from projections.consciousness import Consciousness
-from projections.errors import (
-    ProjectionError,
-    ProjectionFailedError,
-    ProjectionStoppedError,
-    ReadModelTakenError,
-)
-from projections.fold import EventLog, Recorded
-from projections.tables import TABLES
-from projections.views import (
-    Checkpoint,
-    CheckpointMovedError,
-    Views,
-    advance_checkpoint,
-    read_checkpoint,
-    replace_checkpoint,
-)
+from projections.errors import ProjectionError, ProjectionFailedError, ProjectionStoppedError
+from projections.feed import Feed
+from projections.fold import Projection, Recorded, Unread, version_of
+from projections.folding import Folding, OnError
+from projections.model import Checkpoint, CheckpointMovedError
+from projections.models import Generation, Orders, ReadModels, State
 
-__all__ = ["Runner"]
-
-MOST_EVENTS: Final = 1000
-MOST_MESSAGES: Final = 20_000
-"""In a batch, more or less: how many events that is, is guessed from the batch before."""
+__all__ = ["Runner", "Watch"]
 
 _REST: Final = 0.02
 """Seconds in which new events gather before they are folded, unless somebody waits for them."""
@@ -53,8 +39,11 @@ _REST: Final = 0.02
 _RETRIES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds before a database in trouble is tried again; the last one from then on."""
 
+_RETRIES_OF_EVENT: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+"""Seconds before an event is tried again that could not be folded."""
+
 _WAIT: Final = 0.25
-"""Seconds of one wait for the log; how long `stop` takes at most when nothing happens."""
+"""Seconds of one wait for the log, or for an operator: how long `stop` takes at most when nothing happens."""
 
 _logger = logging.getLogger("callosum.projections")
 
@@ -63,36 +52,58 @@ class Runner:
     """One projection, run in a thread of its own from `start` to `stop`. Neither may be called twice.
 
     It also ends when the log is interrupted, which counts as a stop.
+
+    Args:
+        make: a new instance of the projection.
     """
 
-    def __init__(self, log: EventLog, views: Views, projection: Consciousness | None = None) -> None:
-        self._log = log
-        self._views = views
-        self._projection = projection or Consciousness(views)
-        self._checkpoint = Checkpoint(self._projection.version, 0, b"", "")
-        self._limit = MOST_MESSAGES // 1000
+    def __init__(
+        self, feed: Feed, models: ReadModels, make: Callable[[], Projection], on_error: OnError = OnError.PARK
+    ) -> None:
+        self._feed = feed
+        self._models = models
+        self._make = make
+        self._on_error = on_error
+        projection = make()
+        self.name = projection.NAME
+        self.version = version_of(projection)
+        self._checkpoint = Checkpoint(self.version, 0, b"", "")
+        self._generation: Generation | None = None
+        self._folding: Folding | None = None
+        self._begun: float | None = None
         self._stopping = Event()
         self._hurried = Event()
         self._changed = Condition()
+        self._paused = False
         self._ended = False
         self._error: ProjectionError | None = None
         self._refolds: list[str] = []
-        self._listeners: list[Callable[[int], None]] = []
-        self._thread = Thread(target=self._run, name=f"callosum-{self._projection.NAME}", daemon=True)
+        self._listeners: list[Callable[[], None]] = []
+        self._turn = 0
+        self._thread = self._new_thread()
 
     @property
     def checkpoint(self) -> Checkpoint:
         return self._checkpoint
 
     @property
+    def generation(self) -> Generation | None:
+        """The one that it keeps current; None before it has one."""
+        return self._generation
+
+    @property
     def resumed(self) -> bool:
-        """Whether the read models have been found to be of this log, or been emptied."""
+        """Whether the read model has been found to be of this log, or been emptied."""
         return self._checkpoint.epoch != ""
 
     @property
     def error(self) -> ProjectionError | None:
-        """What ended it, unless it runs or was stopped."""
+        """What it stands before, or what ended it, unless it runs or was stopped."""
         return self._error
+
+    @property
+    def paused(self) -> bool:
+        return self._paused
 
     @property
     def ended(self) -> bool:
@@ -103,10 +114,10 @@ class Runner:
         """Why it folded anew from position 1, each time; empty as a rule."""
         return self._refolds
 
-    def add_listener(self, listener: Callable[[int], None]) -> None:
-        """Have this called, in the runner's thread, with the position after every commit and once at the end.
+    def add_listener(self, listener: Callable[[], None]) -> None:
+        """Have this called, in the runner's thread, after every commit and whenever its state changes.
 
-        It must return soon and not raise. At the end, `ended` and `error` tell why.
+        It must return soon and not raise.
         """
         self._listeners.append(listener)
 
@@ -128,129 +139,146 @@ class Runner:
 
         Raises:
             TimeoutError: it has not after `timeout` seconds.
-            ProjectionError: it never will, because the runner failed or was stopped.
+            ProjectionError: it does not, because it stands before an event or was stopped.
         """
         self.hurry()
         with self._changed:
-            if not self._changed.wait_for(lambda: self._checkpoint.position >= position or self._ended, timeout):
+            if not self._changed.wait_for(
+                lambda: self._checkpoint.position >= position or self._ended or self._error is not None, timeout
+            ):
                 raise TimeoutError(f"Position {position} was not folded within {timeout} seconds.")
         if self._checkpoint.position < position:
-            raise self._error or ProjectionStoppedError(self._projection.NAME, self._checkpoint.position)
+            raise self._error or ProjectionStoppedError(self.name, self._checkpoint.position)
 
-    def _run(self) -> None:
+    def give_up_after(self, seconds: float) -> None:
+        """Let another thread go on when the batch under way takes longer than this.
+
+        The one that hangs is interrupted, which works as soon as it runs Python code. What it has folded by then
+        finds the checkpoint moved, or is as good as what the other one folds.
+        """
+        turn, folding, begun = self._turn, self._folding, self._begun
+        if folding is None or begun is None or monotonic() - begun < seconds:
+            return
+        page = folding.under_way
+        if not page:
+            return
+        self._turn, self._begun = turn + 1, None
+        folding.abandoned = True
+        _interrupt(self._thread)
+        error = TimeoutError(f"it was not folded within {seconds:g} seconds")
+        _logger.error("%s, positions %s to %s: %s.", self.name, page[0].position, page[-1].position, error)
+        self._thread = self._new_thread(_Hung(page, error))
+        self._thread.start()
+
+    def _new_thread(self, hung: "_Hung | None" = None) -> Thread:
+        return Thread(target=self._run, args=(self._turn, hung), name=f"callosum-{self.name}", daemon=True)
+
+    def _run(self, turn: int, hung: "_Hung | None") -> None:
         error: ProjectionError | None = None
         try:
-            self._fold_on()
-        except ProjectionError as failure:
-            error = failure
+            self._work(turn, hung)
+        except _AbandonedError:
+            return
         except Exception as failure:  # noqa: BLE001  # a thread's edge: this is where it is reported
             position = self._checkpoint.position + 1
-            error = ProjectionFailedError(self._projection.NAME, position, f"{type(failure).__name__}: {failure}")
+            error = ProjectionFailedError(self.name, position, f"{type(failure).__name__}: {failure}")
             error.__cause__ = failure
-        self._end(error)
+        if turn == self._turn:
+            self._end(error)
 
-    def _fold_on(self) -> None:
-        starting, failures = True, 0
-        while not self._stopping.is_set():
+    def _mine(self, turn: int) -> bool:
+        return turn == self._turn and not self._stopping.is_set()
+
+    def _work(self, turn: int, hung: "_Hung | None") -> None:
+        failures = 0
+        while self._mine(turn):
+            orders = self._models.orders(self.name)
             try:
-                self._resume(starting=starting)
-                starting = False
-                while not self._stopping.is_set():
-                    self._step()
+                folding = self._claim()
+                if hung is not None:
+                    told, hung = hung, None
+                    told.resolve(folding)
+                while self._mine(turn) and self._step(folding):
                     failures = 0
+            except CheckpointMovedError:
+                pass
+            except ProjectionFailedError as error:
+                self._stand(turn, error, orders)
             except (LogOperationalError, OperationalError) as trouble:
                 # A lock, a full disk, a server that is away: it passes, and no event is at fault.
                 _logger.warning("The read models wait for their database or the log: %s", trouble)
-                self._projection.forget()
                 self._stopping.wait(_RETRIES[min(failures, len(_RETRIES) - 1)])
                 failures += 1
 
-    def _step(self) -> None:
-        here = self._checkpoint
-        if here.position == 0 and self._log.epoch != here.epoch:  # no entry's chain tells yet
-            self._resume(starting=False)
-            return
-        events = self._log.read(
-            after=here.position, limit=self._limit, chain=here.chain if here.position else None
-        )
-        if not events:
-            self._wait()
-            return
-        try:
-            self._advance(events)
-        except CheckpointMovedError:
-            self._projection.forget()
-            self._resume(starting=False)
-            return
-        messages = sum(len(e.event.messages) for e in events if isinstance(e.event, Dialogue.Conveyed))
-        self._limit = max(1, min(MOST_EVENTS, MOST_MESSAGES * len(events) // max(1, messages)))
+    def _claim(self) -> Folding:
+        """The generation to keep current, gone on with from where it stands."""
+        generation = self._models.claim(self.name, self.version)
+        projection = self._make()
+        model = self._models.model(generation, projection)
+        folding = Folding(self._feed, model, projection, self._on_error)
+        if self._folding is not None and self._folding.model is model:
+            folding.until = self._folding.until
+        reason = folding.resume()
+        if reason is not None:
+            self._refolds.append(reason)
+            _logger.warning("The read model %s is built anew from position 1: %s.", self.name, reason)
+        self._folding, self._generation = folding, generation
+        self._reach(folding.checkpoint)
+        return folding
+
+    def _step(self, folding: Folding) -> bool:
+        """Fold what is there, or wait for more; False: there may be another generation to keep current."""
+        if self._models.orders(self.name).paused:
+            return self._pause()
+        if folding.is_of_another_log():
+            return False
+        self._begun = monotonic()
+        folded = folding.step()
+        self._begun = None
+        if folded:
+            self._reach(folding.checkpoint)
+            return True
+        assert self._generation is not None, "it was claimed"
+        if self._generation.state is State.BUILDING:
+            self._generation = self._models.serve(self._generation)
+            self._reach(folding.checkpoint)
+        self._wait()
+        return self._models.current(self.name, self.version) == self._generation
+
+    def _pause(self) -> bool:
+        if not self._paused:
+            self._paused = True
+            self._tell()
+        self._stopping.wait(_WAIT)
+        if not self._models.orders(self.name).paused:
+            self._paused = False
+        return self._paused
+
+    def _stand(self, turn: int, error: ProjectionFailedError, orders: Orders) -> None:
+        """Wait before an event: until an operator says to go on, or it is time to try it again."""
+        _logger.error("%s", error)
+        with self._changed:
+            self._error = error
+            self._changed.notify_all()
+        self._tell()
+        until = None
+        if self._on_error is OnError.RETRY:
+            until = monotonic() + _RETRIES_OF_EVENT[min(error.attempts, len(_RETRIES_OF_EVENT)) - 1]
+        while self._mine(turn) and (until is None or monotonic() < until):
+            self._stopping.wait(_WAIT if until is None else min(_WAIT, until - monotonic()))
+            if self._models.orders(self.name).resumed != orders.resumed:
+                break
+        if self._mine(turn):
+            self._error = None
 
     def _wait(self) -> None:
         begun = monotonic()
-        if self._log.wait_beyond(self._checkpoint.position, _WAIT):
+        if self._feed.wait_beyond(self._checkpoint.position, _WAIT):
             # A fold for every message would take the interpreter from who sends them.
             self._hurried.wait(_REST)
             self._hurried.clear()
         elif monotonic() - begun < _WAIT / 2:
             self._stopping.set()  # back before the time is over, and nothing came: the log was interrupted
-
-    def _advance(self, events: Sequence[Recorded]) -> None:
-        """Fold and commit these events, or those before the one that fails; then raise."""
-        try:
-            changes = self._projection.fold(events, self._checkpoint)
-        except ProjectionFailedError as failure:
-            self._projection.forget()
-            before = [event for event in events if event.position < failure.position]
-            if before:
-                self._advance(before)
-            raise
-        last = events[-1]
-        reached = replace(self._checkpoint, position=last.position, chain=last.chain)
-        with self._views.writing() as connection:
-            advance_checkpoint(connection, self._projection.NAME, self._checkpoint, reached)
-            changes.write(connection)
-        self._projection.committed()
-        self._reach(reached)
-
-    def _resume(self, *, starting: bool) -> None:
-        """Go on from the stored checkpoint, or from the beginning when it is not of this log and projection.
-
-        A log may also change under a running projection: when its server has lost the end of it, say.
-        """
-        fresh = Checkpoint(self._projection.version, 0, b"", self._log.epoch)
-        reason = None
-        with self._views.writing() as connection:
-            stored = read_checkpoint(connection, self._projection.NAME)
-            if stored is not None:
-                reason = self._mismatch(stored, fresh)
-            if stored is not None and reason is not None and not starting and not self._ours(stored):
-                raise ReadModelTakenError(self._projection.NAME, reason)
-            if stored is None or reason is not None:
-                self._empty(connection, fresh)
-        if reason is not None:
-            self._refolds.append(reason)
-            _logger.warning("The read models are built anew from position 1: %s.", reason)
-        self._reach(fresh if stored is None or reason is not None else stored)
-
-    def _ours(self, stored: Checkpoint) -> bool:
-        return (stored.version, stored.epoch) == (self._checkpoint.version, self._checkpoint.epoch)
-
-    def _mismatch(self, stored: Checkpoint, ours: Checkpoint) -> str | None:
-        if stored.version != ours.version:
-            return f"they are of version {stored.version!r}, which is now {ours.version!r}"
-        if stored.epoch != ours.epoch:
-            return f"they are of another log ({stored.epoch}; this is {ours.epoch})"
-        if stored.position == 0:
-            return None
-        chain = self._log.chain_at(stored.position)
-        if chain is None:
-            return f"they include position {stored.position}, which the log does not have"
-        return None if chain == stored.chain else f"the log holds another history at position {stored.position}"
-
-    def _empty(self, connection: Connection, fresh: Checkpoint) -> None:
-        for table in TABLES:
-            connection.execute(delete(table))
-        replace_checkpoint(connection, self._projection.NAME, fresh)
 
     def _reach(self, checkpoint: Checkpoint) -> None:
         with self._changed:
@@ -262,11 +290,56 @@ class Runner:
         if error is not None:
             _logger.error("%s", error)
         with self._changed:
-            self._error = error
+            self._error = error or self._error
             self._ended = True
             self._changed.notify_all()
         self._tell()
 
     def _tell(self) -> None:
         for listener in self._listeners:
-            listener(self._checkpoint.position)
+            listener()
+
+
+class _Hung(msgspec.Struct, frozen=True):
+    """A batch that took too long."""
+
+    page: Sequence[Recorded | Unread]
+    error: TimeoutError
+
+    def resolve(self, folding: Folding) -> None:
+        """One event is at fault by itself; of several, it is found by folding one after the other."""
+        if folding.checkpoint.position + 1 != self.page[0].position:
+            return  # it was folded after all
+        if len(self.page) == 1:
+            folding.refuse(self.page[0], self.error)
+        else:
+            folding.until = self.page[-1].position
+
+
+class _AbandonedError(BaseException):
+    """Raised in a thread that hangs."""
+
+
+def _interrupt(thread: Thread) -> None:
+    assert thread.ident is not None, "it was started"
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_AbandonedError))
+
+
+class Watch:
+    """Looks after runners from a thread of its own, so that none hangs for longer than so many seconds."""
+
+    def __init__(self, runners: Sequence[Runner], seconds: float) -> None:
+        self._runners = runners
+        self._seconds = seconds
+        self._stopping = Event()
+        self._thread = Thread(target=self._run, name="callosum-watch", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._seconds / 4):
+            for runner in self._runners:
+                runner.give_up_after(self._seconds)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()

@@ -1,106 +1,70 @@
-"""The tables of the read models. Their rows are made in `changes`, and read in `queries` and `grouping`."""
+"""How the tables of read models are declared, and the rows that a fold puts into them.
 
-from typing import Final
+Every table has a column `since` beside those that are declared: the boundary after which the row was last
+written. With it and a table of earlier rows, which the database keeps by itself, a read model can be read as it
+stood at any boundary (see `model`).
+"""
 
-from sqlalchemy import JSON, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, Final
+from zlib import crc32
 
-__all__ = [
-    "LAYOUT",
-    "TABLES",
-    "checkpoints",
-    "dialogues",
-    "episodes",
-    "findings",
-    "message_times",
-    "metadata",
-    "scopes",
-]
+from sqlalchemy import Column, Connection, Executable, Index, Integer, MetaData, Table
+from sqlalchemy.dialects.sqlite import insert
 
-LAYOUT: Final = 1
-"""Version of the tables; counted up when they change."""
+__all__ = ["SINCE", "Row", "Rows", "keys", "model_table", "tables_version", "values"]
 
-metadata = MetaData()
+SINCE: Final = "since"
 
-checkpoints = Table(
-    "checkpoints",
-    metadata,
-    Column("projection", Text, primary_key=True),
-    Column("version", Text, nullable=False),
-    Column("position", Integer, nullable=False),
-    Column("chain", LargeBinary, nullable=False),
-    Column("epoch", Text, nullable=False),
-)
+Row = Mapping[str, Any]
 
-# Times named ..._at and last_activity are the log's, milliseconds; ..._time are the messages', microseconds.
-dialogues = Table(
-    "dialogues",
-    metadata,
-    Column("dialogue", Text, primary_key=True),
-    Column("kind", Text, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("attributes", JSON, nullable=False),
-    Column("close_reason", Text),
-    Column("awaiting", Text),
-    Column("opened_at", Integer, nullable=False),
-    Column("last_activity", Integer, nullable=False),
-    Column("first_position", Integer, nullable=False),
-    Column("last_position", Integer, nullable=False),
-    Column("state", LargeBinary, nullable=False),
-    Index("dialogues_by_activity", "last_activity"),
-    Index("dialogues_awaiting", "awaiting", "kind"),
-)
 
-# A scope is a dialogue's id, or "live" or "recorded".
-scopes = Table(
-    "scopes",
-    metadata,
-    Column("scope", Text, primary_key=True),
-    Column("total_messages", Integer, nullable=False),
-    Column("internal_to_external", Integer, nullable=False),
-    Column("external_to_internal", Integer, nullable=False),
-    Column("dialogue_balance_ratio", Float, nullable=False),
-    Column("emergence_score", Float, nullable=False),
-    Column("runs", Integer, nullable=False),
-    Column("coordination_z", Float),
-    Column("state", LargeBinary, nullable=False),
-)
+def model_table(name: str, *columns: Column[Any] | Index) -> Table:
+    """A table of a read model; at least one column is its primary key. Rows are put, never deleted."""
+    table = Table(name, MetaData(), *columns, Column(SINCE, Integer, nullable=False))
+    if not table.primary_key.columns:
+        raise ValueError(f"The table {name} has no primary key.")
+    return table
 
-episodes = Table(
-    "episodes",
-    metadata,
-    Column("scope", Text, primary_key=True),
-    Column("first_message", Integer, primary_key=True),
-    Column("last_message", Integer, nullable=False),
-    Column("first_position", Integer, nullable=False),
-    Column("last_position", Integer, nullable=False),
-    Column("peak_ratio", Float, nullable=False),
-    Column("start_time", Integer),
-    Column("end_time", Integer),
-)
 
-findings = Table(
-    "findings",
-    metadata,
-    Column("dialogue", Text, primary_key=True),
-    Column("detector", Text, primary_key=True),
-    Column("first_sequence", Integer, primary_key=True),
-    Column("kind", Text, nullable=False),
-    Column("pattern", Text, nullable=False),
-    Column("last_sequence", Integer, nullable=False),
-    Column("count", Integer, nullable=False),
-    Column("why", Text, nullable=False),
-    Index("findings_by_pattern", "kind", "detector", "pattern"),
-)
+def keys(table: Table) -> list[str]:
+    return [column.name for column in table.primary_key.columns]
 
-# Full chunks only, each written once; the last, unfinished one is in the dialogue's state.
-message_times = Table(
-    "message_times",
-    metadata,
-    Column("dialogue", Text, primary_key=True),
-    Column("chunk", Integer, primary_key=True),
-    Column("times", LargeBinary, nullable=False),
-)
 
-TABLES: Final = (dialogues, scopes, episodes, findings, message_times)
-"""What a projection fills; emptied when it folds anew."""
+def values(table: Table) -> list[str]:
+    """The columns that were declared, in order."""
+    return [column.name for column in table.columns if column.name != SINCE]
+
+
+def tables_version(tables: Sequence[Table]) -> str:
+    """Changes with the columns of the tables, so that a read model of others is never written into."""
+    declared = [(table.name, [repr(column) for column in table.columns]) for table in tables]
+    return f"{crc32(repr(declared).encode()):08x}"
+
+
+class Rows:
+    """What a batch of events changes in a read model: whole rows, each in place of the one that has its key."""
+
+    def __init__(self) -> None:
+        self._rows: dict[Table, list[dict[str, Any]]] = defaultdict(list)
+
+    def put(self, table: Table, rows: Iterable[Row]) -> None:
+        """Of rows with one key, the last one stays."""
+        self._rows[table].extend(dict(row) for row in rows)
+
+    def write(self, connection: Connection, since: int, *, suffix: str = "") -> None:
+        """Write them as rows of this boundary, into the tables whose names end so."""
+        for table, rows in self._rows.items():
+            if rows:
+                connection.execute(_upsert(table, suffix), [{**row, SINCE: since} for row in rows])
+
+
+@cache
+def _upsert(table: Table, suffix: str) -> Executable:
+    target = table.to_metadata(MetaData(), name=table.name + suffix) if suffix else table
+    statement = insert(target)
+    of_key = set(keys(table))
+    changed = {name: statement.excluded[name] for name in target.columns.keys() if name not in of_key}  # noqa: SIM118  # a collection of its own
+    return statement.on_conflict_do_update(index_elements=keys(table), set_=changed)

@@ -1,24 +1,43 @@
 """A log in memory, and short ways to fill it: the read side's other log beside the service's own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import Condition
 from uuid import UUID
 
 from eventsourcing.persistence import OperationalError
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from application.recorder import FIRST_CHAIN, next_chain
 from domain.dialogue import Dialogue, Kind
 from domain.message import Message, Payload
 from domain.tract import Tract
-from projections.fold import Recorded
+from projections.consciousness import Consciousness
+from projections.feed import Feed
+from projections.fold import Projection, Recorded, Unread, version_of
+from projections.folding import OnError
+from projections.model import read_checkpoint
+from projections.models import ReadModels
+from projections.queries import Queries
 from projections.runner import Runner
-from projections.tables import TABLES, checkpoints
-from projections.views import Views
+from projections.tables import values
 
-__all__ = ["NOON", "MemoryLog", "answer", "ask", "closed", "conveyed", "dump", "opened", "running"]
+__all__ = [
+    "NOON",
+    "MemoryLog",
+    "answer",
+    "ask",
+    "closed",
+    "conveyed",
+    "dump",
+    "opened",
+    "queries",
+    "reading",
+    "rows_of",
+    "runner_of",
+    "running",
+]
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 INTERNAL, EXTERNAL = Tract
@@ -34,7 +53,7 @@ class MemoryLog:
 
     def __init__(self, *, epoch: str = "first", page: int = 1000, unreadable: int | None = None) -> None:
         self.epoch = epoch
-        self.page = page
+        self.most = page
         self.unreadable = unreadable
         self.interrupted = False
         self._entries: list[Recorded] = []
@@ -63,19 +82,32 @@ class MemoryLog:
         """Forget what comes after this position, as a server does that had acknowledged more than it wrote."""
         del self._entries[after:]
 
-    def read(self, *, after: int, limit: int, chain: bytes | None = None) -> Sequence[Recorded]:
+    def head(self) -> int:
+        return len(self._entries)
+
+    def page(self, *, after: int, limit: int, chain: bytes | None = None) -> Sequence[Recorded | Unread]:
         if chain is not None and chain != self.chain_at(after):
             raise OperationalError(f"the log has lost position {after}")
-        entries = self._entries[after : after + min(limit, self.page)]
-        before = [entry for entry in entries if self.unreadable is None or entry.position < self.unreadable]
-        if entries and not before:
-            raise ValueError("no such topic")
-        return before
+        return [
+            Unread(e.position, e.at, e.chain, e.topic, e.dialogue, ValueError("no such topic"))
+            if e.position == self.unreadable
+            else e
+            for e in self._entries[after : after + min(limit, self.most)]
+        ]
 
     def wait_beyond(self, position: int, timeout: float) -> bool:
         with self._grown:
             self._grown.wait_for(lambda: len(self._entries) > position or self.interrupted, timeout)
             return len(self._entries) > position and not self.interrupted
+
+
+def runner_of(
+    log: MemoryLog,
+    models: ReadModels,
+    make: Callable[[], Projection] = Consciousness,
+    on_error: OnError = OnError.FAIL,
+) -> Runner:
+    return Runner(Feed(log), models, make, on_error)
 
 
 @contextmanager
@@ -90,13 +122,38 @@ def running(runner: Runner, log: MemoryLog) -> Iterator[Runner]:
         log.interrupted = False
 
 
-def dump(views: Views) -> dict[str, list[tuple[object, ...]]]:
-    """Everything that a read model holds."""
-    with views.reading() as connection:
-        return {
-            table.name: sorted(tuple(row) for row in connection.execute(select(table)))
-            for table in (*TABLES, checkpoints)
-        }
+@contextmanager
+def reading(models: ReadModels, projection: Projection) -> Iterator[Connection]:
+    """The read model that serves."""
+    generation = models.serving(projection.NAME, version_of(projection))
+    assert generation is not None
+    with models.model(generation, projection).reading() as connection:
+        yield connection
+
+
+@contextmanager
+def queries(models: ReadModels, projection: Projection) -> Iterator[Queries]:
+    with reading(models, projection) as connection:
+        checkpoint = read_checkpoint(connection)
+        yield Queries(connection, checkpoint.position if checkpoint else 0)
+
+
+def dump(models: ReadModels, projection: Projection) -> dict[str, list[tuple[object, ...]]]:
+    """All rows of the read model that serves, and how far it is."""
+    with reading(models, projection) as connection:
+        checkpoint = read_checkpoint(connection)
+        assert checkpoint is not None
+        place: list[tuple[object, ...]] = [(checkpoint.position, checkpoint.chain, checkpoint.epoch)]
+        return rows_of(connection, projection) | {"checkpoint": place}
+
+
+def rows_of(connection: Connection, projection: Projection) -> dict[str, list[tuple[object, ...]]]:
+    return {
+        table.name: sorted(
+            tuple(map(repr, row)) for row in connection.execute(select(*[table.c[name] for name in values(table)]))
+        )
+        for table in projection.TABLES
+    }
 
 
 def opened(dialogue: UUID, kind: Kind = Kind.LIVE, **attributes: Payload) -> Dialogue.Opened:

@@ -182,7 +182,7 @@ class TestTheService:
 
     async def test_does_not_answer_from_what_was_lost(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
         assert (await callosum.consciousness_metrics(dialogue)).total_messages == 2
-        runner = callosum._open.read_side._runner
+        runner = callosum._open.read_side.runner("consciousness")
         assert runner is not None
         assert runner.refolds == ["they include position 3, which the log does not have"]
 

@@ -19,14 +19,27 @@ from projections.consciousness import Consciousness
 from projections.errors import (
     ProjectionFailedError,
     ProjectionStoppedError,
-    ReadModelTakenError,
     ViewsFileError,
 )
-from projections.queries import Queries
+from projections.fold import Recorded
+from projections.folding import OnError
+from projections.model import CheckpointMovedError
+from projections.models import ReadModels
 from projections.runner import Runner
 from projections.states import CHUNK
-from projections.views import CheckpointMovedError, Views
-from tests.memory_log import NOON, MemoryLog, answer, ask, closed, conveyed, dump, opened, running
+from tests.memory_log import (
+    NOON,
+    MemoryLog,
+    answer,
+    ask,
+    closed,
+    conveyed,
+    opened,
+    queries,
+    runner_of,
+    running,
+)
+from tests.memory_log import dump as dump_of
 
 A, B, C = (UUID(int=number) for number in (1, 2, 3))
 SMALL = EmergenceSettings(window=4, minimum=0, threshold=0.5)
@@ -35,18 +48,22 @@ Happening = tuple[UUID, list[Message] | None]
 """Messages of a dialogue, or its end."""
 
 
-def small(views: Views) -> Consciousness:
+def small() -> Consciousness:
     """With episodes within reach, and a cache that is always too small."""
-    return Consciousness(views, SMALL, cached_dialogues=1)
+    return Consciousness(SMALL, cached_dialogues=1)
+
+
+def dump(models: ReadModels) -> dict[str, list[tuple[object, ...]]]:
+    return dump_of(models, small())
 
 
 def folded(log: MemoryLog, head: int) -> dict[str, list[tuple[object, ...]]]:
     """What a fold from scratch makes of the log."""
-    views = Views()
-    with running(Runner(log, views, small(views)), log) as runner:
+    models = ReadModels()
+    with running(runner_of(log, models, small), log) as runner:
         runner.wait_for(head, 20)
-    rows = dump(views)
-    views.close()
+    rows = dump(models)
+    models.close()
     return rows
 
 
@@ -79,10 +96,10 @@ def written(history: list[Happening], log: MemoryLog) -> int:
 
 
 @pytest.fixture(params=["file", "memory"])
-def views(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Views]:
-    views = Views(tmp_path / "views.db" if request.param == "file" else None)
-    yield views
-    views.close()
+def models(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ReadModels]:
+    models = ReadModels(tmp_path / "views.db" if request.param == "file" else None)
+    yield models
+    models.close()
 
 
 @settings(max_examples=25, deadline=None)
@@ -94,30 +111,30 @@ def test_fold_is_the_same_in_batches_of_any_size(history: list[Happening], page:
     assert folded(pages, head) == folded(whole, head)
 
 
-def test_runner_that_follows_a_growing_log_agrees_with_a_fold_from_scratch(views: Views) -> None:
+def test_runner_that_follows_a_growing_log_agrees_with_a_fold_from_scratch(models: ReadModels) -> None:
     log = MemoryLog()
-    with running(Runner(log, views, small(views)), log) as runner:
+    with running(runner_of(log, models, small), log) as runner:
         runner.wait_for(log.append(opened(A), opened(B)), 20)
         for number in range(1, 20):
             for dialogue, message in ((A, ask(number)), (B, answer(number))):
                 runner.wait_for(log.append(conveyed(dialogue, number, message)), 20)
-    assert dump(views) == folded(log, 40)
+    assert dump(models) == folded(log, 40)
 
 
-def test_runner_goes_on_where_another_one_stopped(views: Views) -> None:
+def test_runner_goes_on_where_another_one_stopped(models: ReadModels) -> None:
     log = MemoryLog()
-    with running(Runner(log, views, small(views)), log) as runner:
+    with running(runner_of(log, models, small), log) as runner:
         runner.wait_for(log.append(opened(A), conveyed(A, 1, ask(1, "x"), answer(5))), 20)
-    with running(Runner(log, views, small(views)), log) as runner:
+    with running(runner_of(log, models, small), log) as runner:
         runner.wait_for(log.append(conveyed(A, 3, ask(9, "x")), closed(A)), 20)
         assert runner.refolds == []
-    assert dump(views) == folded(log, 4)
+    assert dump(models) == folded(log, 4)
 
 
 def test_two_runners_on_one_file_fold_every_event_once(tmp_path: Path) -> None:
     log = MemoryLog(page=2)
-    files = [Views(tmp_path / "views.db"), Views(tmp_path / "views.db")]
-    runners = [Runner(log, views, small(views)) for views in files]
+    files = [ReadModels(tmp_path / "views.db"), ReadModels(tmp_path / "views.db")]
+    runners = [runner_of(log, models, small) for models in files]
     with running(runners[0], log), running(runners[1], log):
         head = log.append(opened(A), opened(B))
         for number in range(1, 150):
@@ -125,30 +142,33 @@ def test_two_runners_on_one_file_fold_every_event_once(tmp_path: Path) -> None:
         for runner in runners:
             runner.wait_for(head, 30)
     assert dump(files[0]) == dump(files[1]) == folded(log, head)
-    for views in files:
-        views.close()
+    for models in files:
+        models.close()
 
 
-def test_batch_whose_rows_cannot_be_written_leaves_the_read_model_as_it_was(views: Views) -> None:
+def test_event_whose_rows_cannot_be_written_leaves_the_read_model_as_it_was(models: ReadModels) -> None:
     log = MemoryLog()
-    rows_after(views, log, log.append(opened(A), conveyed(A, 1, ask())))
-    before = dump(views)
-    with views.writing() as connection:
+    rows_after(models, log, log.append(opened(A), conveyed(A, 1, ask())))
+    before = dump(models)
+    [generation] = models.generations("consciousness")
+    model = models.model(generation, small())
+    with model.writing() as connection:
         connection.exec_driver_sql(
             "CREATE TRIGGER full AFTER INSERT ON dialogues BEGIN SELECT RAISE(ABORT, 'no room'); END"
         )
     head = log.append(conveyed(A, 2, answer()), opened(B))
     with pytest.raises(ProjectionFailedError, match="no room"):
-        rows_after(views, log, head)
-    assert dump(views) == before
-    with views.writing() as connection:
+        rows_after(models, log, head)
+    assert dump(models)["dialogues"] == before["dialogues"]
+    assert dump(models)["checkpoint"] == [(3, log.chain_at(3), "first")]
+    with model.writing() as connection:
         connection.exec_driver_sql("DROP TRIGGER full")
-    assert rows_after(views, log, head).refolds == []
-    assert dump(views) == folded(log, head)
+    assert rows_after(models, log, head).refolds == []
+    assert dump(models) == folded(log, head)
 
 
-def rows_after(views: Views, log: MemoryLog, head: int) -> Runner:
-    with running(Runner(log, views, small(views)), log) as runner:
+def rows_after(models: ReadModels, log: MemoryLog, head: int) -> Runner:
+    with running(runner_of(log, models, small), log) as runner:
         runner.wait_for(head, 20)
     return runner
 
@@ -178,42 +198,58 @@ def shorter() -> MemoryLog:
     ],
 )
 def test_read_model_of_another_log_is_folded_anew_and_says_so(
-    views: Views, caplog: pytest.LogCaptureFixture, replaced: Callable[[], MemoryLog], reason: str
+    models: ReadModels, caplog: pytest.LogCaptureFixture, replaced: Callable[[], MemoryLog], reason: str
 ) -> None:
     log = MemoryLog()
-    rows_after(views, log, log.append(opened(A), conveyed(A, 1, ask())))
+    rows_after(models, log, log.append(opened(A), conveyed(A, 1, ask())))
     other = replaced()
     head = other.append(opened(B))
     with caplog.at_level(logging.WARNING, "callosum.projections"):
-        runner = rows_after(views, other, head)
+        runner = rows_after(models, other, head)
     assert [reason in refold for refold in runner.refolds] == [True]
     assert reason in caplog.text
-    assert dump(views) == folded(other, head)
+    assert dump(models) == folded(other, head)
 
 
-def test_read_model_of_another_definition_is_folded_anew_and_says_so(views: Views) -> None:
+def test_program_of_another_definition_builds_a_read_model_of_its_own(models: ReadModels) -> None:
     log = MemoryLog()
     head = log.append(opened(A), conveyed(A, 1, *[ask(), answer()] * 3))
-    with running(Runner(log, views), log) as runner:
+    with running(runner_of(log, models), log) as runner:
         runner.wait_for(head, 20)
-    assert Queries(views).consciousness_metrics(A).episodes == []
-    runner = rows_after(views, log, head)
-    assert "window=100" in runner.refolds[0]
-    assert "window=4" in runner.refolds[0]
-    assert dump(views) == folded(log, head)
+    assert rows_after(models, log, head).refolds == []
+    assert dump(models) == folded(log, head)
+    with queries(models, small()) as asked:
+        assert asked.consciousness_metrics(A).episodes != []
+    with queries(models, Consciousness()) as asked:
+        assert asked.consciousness_metrics(A).episodes == []
 
 
-def test_runner_whose_read_model_is_taken_over_by_another_definition_stops(tmp_path: Path) -> None:
+def test_read_model_of_another_definition_serves_while_the_new_one_is_built(models: ReadModels) -> None:
+    log = MemoryLog(page=1)
+    head = log.append(opened(A), conveyed(A, 1, ask()))
+    with running(runner_of(log, models), log) as runner:
+        runner.wait_for(head, 20)
+    head = log.append(conveyed(A, 2, ask()), Unknown(A, 3, NOON), conveyed(A, 3, ask()))
+    with running(runner_of(log, models, small), log) as runner, pytest.raises(ProjectionFailedError):
+        runner.wait_for(head, 20)
+    with queries(models, small()) as asked:
+        assert asked.consciousness_metrics(A).position == 2
+    with running(runner_of(log, models, small, OnError.PARK), log) as runner:
+        runner.wait_for(head, 20)
+    with queries(models, small()) as asked:
+        assert asked.consciousness_metrics(A).position == head
+
+
+def test_runners_of_two_definitions_do_not_disturb_each_other(tmp_path: Path) -> None:
     log = MemoryLog()
-    older, newer = Views(tmp_path / "views.db"), Views(tmp_path / "views.db")
-    with running(Runner(log, older), log) as replaced:
-        replaced.wait_for(log.append(opened(A)), 20)
-        with running(Runner(log, newer, small(newer)), log) as runner:
-            runner.wait_for(1, 20)
-            head = log.append(opened(B))
-            runner.wait_for(head, 20)
-            with pytest.raises(ReadModelTakenError):
-                replaced.wait_for(head + 1, 20)
+    older, newer = ReadModels(tmp_path / "views.db"), ReadModels(tmp_path / "views.db")
+    with running(runner_of(log, older), log) as one, running(runner_of(log, newer, small), log) as other:
+        head = log.append(opened(A))
+        for number in range(1, 20):
+            head = log.append(conveyed(A, number, ask()))
+            one.wait_for(head, 20)
+            other.wait_for(head, 20)
+        assert one.refolds == other.refolds == []
     assert dump(newer) == folded(log, head)
     older.close()
     newer.close()
@@ -224,31 +260,28 @@ class Unknown(Dialogue.Event, frozen=True):
 
 
 @pytest.mark.parametrize("poison", [Unknown(A, 3, NOON), conveyed(C, 1, ask())])
-def test_runner_stops_at_an_event_that_cannot_be_folded(views: Views, poison: Dialogue.Event) -> None:
+def test_runner_stands_before_an_event_that_cannot_be_folded(models: ReadModels, poison: Dialogue.Event) -> None:
     log = MemoryLog()
     log.append(opened(A), conveyed(A, 1, ask()), poison, opened(B))
-    runner = Runner(log, views, small(views))
-    with running(runner, log), pytest.raises(ProjectionFailedError, match="at position 3") as caught:
+    runner = runner_of(log, models, small)
+    with running(runner, log), pytest.raises(ProjectionFailedError, match="before position 3") as caught:
         runner.wait_for(4, 20)
     assert runner.error is caught.value
     assert caught.value.position == 3
-    assert dump(views) == folded(log, 2)
+    assert dump(models) == folded(log, 2)
 
 
-def test_runner_stops_at_an_event_that_cannot_be_read(views: Views) -> None:
+def test_runner_stands_before_an_event_that_cannot_be_read(models: ReadModels) -> None:
     log = MemoryLog(unreadable=2)
     log.append(opened(A), opened(B))
-    runner = Runner(log, views)
-    with (
-        running(runner, log),
-        pytest.raises(ProjectionFailedError, match="at position 2: ValueError: no such topic"),
-    ):
+    runner = runner_of(log, models)
+    with running(runner, log), pytest.raises(ProjectionFailedError, match="before position 2: no such topic"):
         runner.wait_for(2, 20)
     assert runner.checkpoint.position == 1
 
 
-def test_waiting_for_a_position_ends_when_time_is_over(views: Views) -> None:
-    runner = Runner(MemoryLog(), views)
+def test_waiting_for_a_position_ends_when_time_is_over(models: ReadModels) -> None:
+    runner = runner_of(MemoryLog(), models)
     runner.start()
     with pytest.raises(TimeoutError):
         runner.wait_for(1, 0.01)
@@ -257,72 +290,79 @@ def test_waiting_for_a_position_ends_when_time_is_over(views: Views) -> None:
     assert runner.error is None
 
 
-def test_waiting_for_a_position_ends_when_the_runner_is_stopped(views: Views) -> None:
+def test_waiting_for_a_position_ends_when_the_runner_is_stopped(models: ReadModels) -> None:
     log = MemoryLog()
-    runner = rows_after(views, log, log.append(opened(A)))
+    runner = rows_after(models, log, log.append(opened(A)))
     runner.wait_for(1, 0)
     with pytest.raises(ProjectionStoppedError):
         runner.wait_for(2, 20)
     assert runner.error is None
 
 
-def test_runner_ends_when_the_log_is_interrupted(views: Views) -> None:
-    log, told = MemoryLog(), Queue[int]()
-    runner = Runner(log, views)
-    runner.add_listener(told.put)
+def test_runner_ends_when_the_log_is_interrupted(models: ReadModels) -> None:
+    log, told = MemoryLog(), Queue[bool]()
+    runner = runner_of(log, models)
+    runner.add_listener(lambda: told.put(runner.ended))
     runner.start()
-    assert told.get(timeout=20) == 0
+    assert told.get(timeout=20) is False
     log.interrupt()
-    assert told.get(timeout=20) == 0
-    assert runner.ended
+    assert told.get(timeout=20) is True
+    assert runner.error is None
     runner.stop()
 
 
-def test_listener_hears_of_every_commit_and_of_the_end(views: Views) -> None:
-    log, told = MemoryLog(), Queue[int]()
-    runner = Runner(log, views)
-    runner.add_listener(told.put)
+def test_listener_hears_of_every_commit_and_of_the_end(models: ReadModels) -> None:
+    log, told = MemoryLog(), Queue[tuple[int, bool]]()
+    runner = runner_of(log, models)
+    runner.add_listener(lambda: told.put((runner.checkpoint.position, runner.ended)))
     with running(runner, log):
-        assert told.get(timeout=20) == 0
-        assert [told.get(timeout=20) for _ in range(log.append(opened(A)))] == [1]
-    assert told.get(timeout=20) == 1
+        assert told.get(timeout=20) == (0, False)
+        assert [told.get(timeout=20) for _ in range(log.append(opened(A)))] == [(1, False)]
+    assert told.get(timeout=20) == (1, True)
 
 
-def test_reply_is_measured_from_a_message_of_any_age(views: Views) -> None:
+def test_reply_is_measured_from_a_message_of_any_age(models: ReadModels) -> None:
     log = MemoryLog()
     head = log.append(opened(A), opened(B))
-    with running(Runner(log, views, small(views)), log) as runner:
+    with running(runner_of(log, models, small), log) as runner:
         for first in range(1, 3 * CHUNK, 64):
             head = log.append(conveyed(A, first, *[ask(number) for number in range(first, first + 64)]))
             runner.wait_for(head, 20)
     replies = [CHUNK, CHUNK + 1, 1, 3 * CHUNK]
     times = [answer(10**6 + reply, None, reply) for reply in replies]
-    with running(Runner(log, views, small(views)), log) as runner:
+    with running(runner_of(log, models, small), log) as runner:
         runner.wait_for(log.append(conveyed(B, 1, ask()), conveyed(A, 3 * CHUNK + 1, *times)), 20)
-    external = Queries(views).consciousness_metrics(A).response_time.external
+    with queries(models, small()) as asked:
+        external = asked.consciousness_metrics(A).response_time.external
     assert (external.count, external.max, external.unknown) == (4, 1000.0, 0)
 
 
-def test_states_of_a_later_checkpoint_are_never_folded_upon(views: Views) -> None:
+def test_states_of_a_later_checkpoint_are_never_folded_upon(models: ReadModels) -> None:
     log = MemoryLog()
     asked = [ask(number) for number in range(CHUNK + 1)]
-    rows_after(views, log, log.append(opened(A), conveyed(A, 1, *asked)))
-    slow, stored = small(views), views.checkpoint("consciousness")
-    assert stored is not None
-    slow.fold(log.read(after=2, limit=1), stored)
-    rows_after(views, log, log.append(conveyed(A, CHUNK + 2, answer(9, None, 1))))
+    rows_after(models, log, log.append(opened(A), conveyed(A, 1, *asked)))
+    [generation] = models.generations("consciousness")
+    model, slow = models.model(generation, small()), small()
+    checkpoint = model.checkpoint()
+    assert checkpoint is not None
+    slow.fold(whole(log, 2, 3), model.stored(checkpoint))
+    rows_after(models, log, log.append(conveyed(A, CHUNK + 2, answer(9, None, 1))))
     with pytest.raises(CheckpointMovedError):
-        small(views).fold(log.read(after=2, limit=1), stored)
+        small().fold(whole(log, 2, 3), model.stored(checkpoint))
     log.append(conveyed(A, CHUNK + 3, ask()))
     with pytest.raises(CheckpointMovedError):
-        slow.fold(log.read(after=2, limit=1), stored)
+        slow.fold(whole(log, 2, 3), model.stored(checkpoint))
+
+
+def whole(log: MemoryLog, after: int, stop: int) -> list[Recorded]:
+    return [event for event in log.page(after=after, limit=stop - after) if isinstance(event, Recorded)]
 
 
 def test_file_that_is_no_database_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("not a database, but long enough to be looked at as if it were one" * 20)
     with pytest.raises(ViewsFileError, match=r"notes\.txt is not a SQLite database"):
-        Views(path)
+        ReadModels(path)
     assert path.read_text().startswith("not a database")
 
 
@@ -336,21 +376,21 @@ def test_file_that_is_no_database_is_refused_by_name(tmp_path: Path) -> None:
 def test_file_of_another_program_or_layout_is_refused_by_name(tmp_path: Path, statement: str, reason: str) -> None:
     path = tmp_path / "views.db"
     if "PRAGMA" in statement:
-        Views(path).close()
+        ReadModels(path).close()
     connection = sqlite3.connect(path)
     connection.execute(statement)
     connection.close()
     with pytest.raises(ViewsFileError, match=f"views.db {reason}"):
-        Views(path)
+        ReadModels(path)
 
 
 def test_one_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
-    opened_views: Queue[Views] = Queue()
-    threads = [Thread(target=lambda: opened_views.put(Views(tmp_path / "views.db"))) for _ in range(6)]
+    opened_models: Queue[ReadModels] = Queue()
+    threads = [Thread(target=lambda: opened_models.put(ReadModels(tmp_path / "views.db"))) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert opened_views.qsize() == 6
-    while not opened_views.empty():
-        opened_views.get().close()
+    assert opened_models.qsize() == 6
+    while not opened_models.empty():
+        opened_models.get().close()

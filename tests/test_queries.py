@@ -1,6 +1,7 @@
 """What the read side answers, on small histories that can be counted by hand and on real ones."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import UUID
 
@@ -11,11 +12,11 @@ from domain.dialogue import Dialogue, Kind
 from domain.errors import DialogueNotFoundError, InvalidCommandError
 from domain.message import Payload
 from projections.answers import EpisodeSummary, PatternCount, ResponseTime
+from projections.consciousness import Consciousness
+from projections.models import ReadModels
 from projections.queries import DialogueSort, Queries
-from projections.runner import Runner
 from projections.states import Status
-from projections.views import Views
-from tests.memory_log import MemoryLog, answer, ask, closed, conveyed, opened, running
+from tests.memory_log import MemoryLog, answer, ask, closed, conveyed, opened, queries, runner_of, running
 
 AIRLINE = Path(__file__).parents[2] / "shared" / "data" / "airline-dialogues.jsonl"
 A, B, C, D = (UUID(int=number) for number in (1, 2, 3, 4))
@@ -24,44 +25,39 @@ Told = Callable[..., Queries]
 
 
 @pytest.fixture
-def views() -> Iterator[Views]:
-    views = Views()
-    yield views
-    views.close()
-
-
-@pytest.fixture
-def told(views: Views) -> Told:
+def told() -> Iterator[Told]:
     """Queries on a read model of these events."""
+    with ExitStack() as opened_ones:
 
-    def fold(*events: Dialogue.Event) -> Queries:
-        log = MemoryLog()
-        with running(Runner(log, views), log) as runner:
-            runner.wait_for(log.append(*events), 20)
-        return Queries(views)
+        def fold(*events: Dialogue.Event) -> Queries:
+            log, models = MemoryLog(), ReadModels()
+            opened_ones.callback(models.close)
+            with running(runner_of(log, models), log) as runner:
+                runner.wait_for(log.append(*events), 20)
+            return opened_ones.enter_context(queries(models, Consciousness()))
 
-    return fold
+        yield fold
 
 
 def test_nothing_folded_answers_with_nothing(told: Told) -> None:
-    queries = told()
-    metrics = queries.consciousness_metrics(Kind.LIVE)
+    asked = told()
+    metrics = asked.consciousness_metrics(Kind.LIVE)
     assert (metrics.position, metrics.total_messages, metrics.episodes, metrics.findings) == (0, 0, [], 0)
     assert metrics.response_time.internal == ResponseTime(0, None, None, None, None, 0, 0)
-    assert queries.dialogues().dialogues == []
-    assert queries.grouped("run").groups == []
+    assert asked.dialogues().dialogues == []
+    assert asked.grouped("run").groups == []
 
 
 def test_dialogue_that_is_not_known_is_an_error(told: Told) -> None:
-    queries = told(opened(A))
+    asked = told(opened(A))
     with pytest.raises(DialogueNotFoundError):
-        queries.consciousness_metrics(B)
+        asked.consciousness_metrics(B)
     with pytest.raises(DialogueNotFoundError):
-        queries.dialogue(B)
+        asked.dialogue(B)
 
 
 def test_metrics_of_a_dialogue_and_of_all_of_its_kind(told: Told) -> None:
-    queries = told(
+    asked = told(
         opened(A),
         opened(B),
         conveyed(A, 1, ask(1_000_000), answer(1_250_000)),
@@ -69,7 +65,7 @@ def test_metrics_of_a_dialogue_and_of_all_of_its_kind(told: Told) -> None:
         opened(C, Kind.RECORDED),
         conveyed(C, 1, ask(), answer(), ask()),
     )
-    one, live, recorded = (queries.consciousness_metrics(scope) for scope in (A, Kind.LIVE, Kind.RECORDED))
+    one, live, recorded = (asked.consciousness_metrics(scope) for scope in (A, Kind.LIVE, Kind.RECORDED))
     assert (one.scope, live.scope, recorded.scope) == (str(A), "live", "recorded")
     assert (one.total_messages, live.total_messages, recorded.total_messages) == (2, 3, 3)
     assert (one.dialogue_balance_ratio, live.dialogue_balance_ratio) == (1.0, 0.5)
@@ -84,12 +80,12 @@ def test_metrics_of_a_dialogue_and_of_all_of_its_kind(told: Told) -> None:
     [(1_700_000_000_000_000, "2023-11-14T22:13:20.000000Z"), (-1, "1969-12-31T23:59:59.999999Z"), (10**18, None)],
 )
 def test_times_are_rfc_3339_or_unknown(told: Told, sent_at: int, time: str | None) -> None:
-    queries = told(opened(A), conveyed(A, 1, ask(sent_at), answer(sent_at)))
-    assert queries.consciousness_metrics(A).last_emergence_at == time
+    asked = told(opened(A), conveyed(A, 1, ask(sent_at), answer(sent_at)))
+    assert asked.consciousness_metrics(A).last_emergence_at == time
 
 
 def test_unanswered_counts_open_dialogues_that_await_the_tract(told: Told) -> None:
-    queries = told(
+    asked = told(
         opened(A),
         conveyed(A, 1, ask()),
         opened(B),
@@ -100,11 +96,11 @@ def test_unanswered_counts_open_dialogues_that_await_the_tract(told: Told) -> No
         opened(D, Kind.RECORDED),
         conveyed(D, 1, ask()),
     )
-    live = queries.consciousness_metrics(Kind.LIVE).response_time
+    live = asked.consciousness_metrics(Kind.LIVE).response_time
     assert (live.internal.unanswered, live.external.unanswered) == (1, 1)
-    assert queries.consciousness_metrics(A).response_time.external.unanswered == 1
-    assert queries.consciousness_metrics(C).response_time.external.unanswered == 0
-    assert queries.consciousness_metrics(Kind.RECORDED).response_time.external.unanswered == 0
+    assert asked.consciousness_metrics(A).response_time.external.unanswered == 1
+    assert asked.consciousness_metrics(C).response_time.external.unanswered == 0
+    assert asked.consciousness_metrics(Kind.RECORDED).response_time.external.unanswered == 0
 
 
 def test_episode_under_way_and_ended_one_are_both_told(told: Told) -> None:
@@ -118,8 +114,8 @@ def test_episode_under_way_and_ended_one_are_both_told(told: Told) -> None:
 
 
 def test_dialogue_summary_tells_its_state(told: Told) -> None:
-    queries = told(opened(A, task="x", raw=b"x"), conveyed(A, 1, ask(), answer(), ask()), closed(A, "solved"))
-    summary = queries.dialogue(A)
+    asked = told(opened(A, task="x", raw=b"x"), conveyed(A, 1, ask(), answer(), ask()), closed(A, "solved"))
+    summary = asked.dialogue(A)
     assert (summary.status, summary.close_reason, summary.awaiting) == (Status.CLOSED, "solved", None)
     assert summary.attributes == {"task": "x", "raw": "eA=="}
     assert (summary.opened_at, summary.last_activity) == (
@@ -131,7 +127,7 @@ def test_dialogue_summary_tells_its_state(told: Told) -> None:
 
 
 def test_dialogues_are_filtered_and_sorted_with_the_unknown_last(told: Told) -> None:
-    queries = told(
+    asked = told(
         opened(A),
         conveyed(A, 1, *[ask(), answer()] * 10),
         opened(B),
@@ -142,11 +138,11 @@ def test_dialogues_are_filtered_and_sorted_with_the_unknown_last(told: Told) -> 
     )
 
     def listed(**which: object) -> list[UUID]:
-        return [dialogue.dialogue for dialogue in queries.dialogues(**which).dialogues]  # type: ignore[arg-type]  # shorthand
+        return [dialogue.dialogue for dialogue in asked.dialogues(**which).dialogues]  # type: ignore[arg-type]  # shorthand
 
     assert listed() == [B, C, A]
     assert listed(descending=False, limit=2) == [A, C]
-    assert queries.dialogues(limit=2).total == 3
+    assert asked.dialogues(limit=2).total == 3
     assert listed(kind=Kind.LIVE, status=Status.OPEN) == [A]
     assert listed(sort=DialogueSort.COORDINATION_Z) == [A, B, C]
     assert listed(sort=DialogueSort.COORDINATION_Z, descending=False) == [B, A, C]
@@ -155,16 +151,16 @@ def test_dialogues_are_filtered_and_sorted_with_the_unknown_last(told: Told) -> 
 
 
 def test_findings_of_a_stronger_form_count_for_the_general_pattern(told: Told) -> None:
-    queries = told(
+    asked = told(
         opened(A), conveyed(A, 1, ask(None, 1), ask(None, 1)), opened(B), conveyed(B, 1, *[ask(None, 2)] * 3)
     )
-    assert [finding.pattern for finding in queries.findings().findings] == ["repetition", "echo_loop"]
-    assert queries.findings(pattern="repetition").total == 2
-    [loop] = queries.findings(pattern="echo_loop").findings
+    assert [finding.pattern for finding in asked.findings().findings] == ["repetition", "echo_loop"]
+    assert asked.findings(pattern="repetition").total == 2
+    [loop] = asked.findings(pattern="echo_loop").findings
     assert (loop.dialogue, loop.first_sequence, loop.last_sequence, loop.count) == (B, 1, 3, 3)
-    assert queries.findings(dialogue=A).total == queries.findings(kind=Kind.LIVE, limit=1).total - 1 == 1
+    assert asked.findings(dialogue=A).total == asked.findings(kind=Kind.LIVE, limit=1).total - 1 == 1
     with pytest.raises(InvalidCommandError, match="known are repetition, echo_loop"):
-        queries.findings(pattern="stall")
+        asked.findings(pattern="stall")
 
 
 @pytest.mark.parametrize("name", ["run", 'a "quoted" one', "$.a[0]", ""])
@@ -192,8 +188,8 @@ def airline() -> list[Dialogue.Event]:
 
 @pytest.mark.skipif(not AIRLINE.exists(), reason="the airline dialogues are not part of the project")
 def test_airline_dialogues_give_the_published_figures(told: Told) -> None:
-    queries = told(*airline())
-    metrics = queries.consciousness_metrics(Kind.RECORDED)
+    asked = told(*airline())
+    metrics = asked.consciousness_metrics(Kind.RECORDED)
     assert (metrics.total_messages, metrics.internal_to_external, metrics.external_to_internal) == (
         2558,
         1229,
@@ -203,16 +199,16 @@ def test_airline_dialogues_give_the_published_figures(told: Told) -> None:
     assert (metrics.balanced_dialogue_events, metrics.runs) == (2555, 2459)
     assert f"{metrics.emergence_score:.10f} {metrics.coordination_z:.6f}" == "0.9473288187 46.780232"
     assert metrics.episodes == [EpisodeSummary(100, 2558, 8, 200, 1.0, None, None)]
-    assert metrics.findings == queries.findings(pattern="repetition").total == 31
+    assert metrics.findings == asked.findings(pattern="repetition").total == 31
 
-    dialogues = queries.dialogues(limit=200).dialogues
+    dialogues = asked.dialogues(limit=200).dialogues
     assert len(dialogues) == 100
     assert max(dialogue.total_messages for dialogue in dialogues) == 61
     assert f"{sum(dialogue.dialogue_balance_ratio for dialogue in dialogues) / 100:.10f}" == "0.9072618473"
     known = [dialogue.coordination_z for dialogue in dialogues if dialogue.coordination_z is not None]
     assert (len(known), f"{sum(known) / 64:.7f}") == (64, "5.3614450")
 
-    failed, succeeded = queries.grouped("reward").groups
+    failed, succeeded = asked.grouped("reward").groups
     assert (failed.value, failed.dialogues, succeeded.value, succeeded.dialogues) == (0.0, 57, 1.0, 43)
     assert failed.coordination_known + succeeded.coordination_known == 64
     assert failed.mean_dialogue_balance_ratio > succeeded.mean_dialogue_balance_ratio

@@ -21,6 +21,7 @@ from corpus_callosum import (
     Tract,
     ViewsFileError,
 )
+from projections.folding import OnError
 from tests.scenario import message
 
 OUT: dict[str, Any] = {"source": Tract.INTERNAL, "target": Tract.EXTERNAL, "sender": "planner"}
@@ -117,7 +118,8 @@ async def test_an_event_that_cannot_be_read_stops_the_read_side_with_its_positio
     with sqlite3.connect(tmp_path / "callosum.db") as connection:
         connection.execute("UPDATE stored_events SET state = x'c1' WHERE position = 4")
     connection.close()
-    async with CorpusCallosum.open(url) as callosum:
+    strict = Settings(url=url, on_error={"consciousness": OnError.FAIL})
+    async with CorpusCallosum.open(settings=strict) as callosum:
         with pytest.raises(ProjectionFailedError, match="position 4"):
             await callosum.consciousness_metrics(dialogue)
         assert (await callosum.consciousness_metrics(dialogue, at_least=3)).total_messages == 2
@@ -176,11 +178,11 @@ async def test_nobody_folding_is_said_after_a_while(lasting_url: str, monkeypatc
 async def test_a_locked_database_makes_the_read_side_wait_and_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("projections.views._LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr("projections.database._LOCK_TIMEOUT", 0.05)
     async with CorpusCallosum.open(f"sqlite:///{tmp_path}/callosum.db") as callosum:
         dialogue = await callosum.open_dialogue("locked")
         await callosum.consciousness_metrics(dialogue)
-        lock = sqlite3.connect(tmp_path / "callosum.views.db", isolation_level=None)
+        lock = sqlite3.connect(tmp_path / "callosum.views.consciousness.1.db", isolation_level=None)
         lock.execute("BEGIN IMMEDIATE")
         await callosum.send(dialogue, **OUT)
         waiting = asyncio.create_task(callosum.consciousness_metrics(dialogue))

@@ -23,6 +23,7 @@ import pytest
 from application.settings import IN_MEMORY
 from corpus_callosum import CorpusCallosum, LogLostError, Settings
 from infrastructure.redis_streams.private_server import PrivateServer
+from projections.consciousness import Consciousness
 from projections.runner import Runner
 from tests.contract.shared_log import process
 from tests.linearizability import Entry, Operation, Place, Refusal, Utterance, problems
@@ -160,7 +161,9 @@ async def check_read_models(callosum: CorpusCallosum, url: str) -> None:
     async with CorpusCallosum.open(settings=Settings(url=url, views=IN_MEMORY)) as fresh:
         for one in (callosum, fresh):
             await one.consciousness_metrics()
-        assert dump(callosum._open.read_side._views) == dump(fresh._open.read_side._views)
+        assert dump(callosum._open.read_side.models, Consciousness()) == dump(
+            fresh._open.read_side.models, Consciousness()
+        )
 
 
 async def check_all_is_there(
@@ -177,7 +180,7 @@ async def check_all_is_there(
 
 
 def runner_of(callosum: CorpusCallosum) -> Runner:
-    runner = callosum._open.read_side._runner
+    runner = callosum._open.read_side.runner("consciousness")
     assert runner is not None
     return runner
 

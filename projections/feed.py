@@ -1,0 +1,57 @@
+"""One reading of the log for all projections of a process: each page is read and decoded once."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from threading import Lock
+from typing import Final
+
+from projections.fold import EventLog, Recorded, Unread, weight
+from projections.model import Checkpoint
+
+__all__ = ["Feed"]
+
+MOST_EVENTS: Final = 1000
+MOST_MESSAGES: Final = 10_000
+"""In a page, more or less: how many events that is, is guessed from the page before."""
+
+_PAGES: Final = 4
+
+Page = Sequence[Recorded | Unread]
+
+
+class Feed:
+    """Pages of the log, for any number of threads. Those that stand at one place get the same page."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._limit = MOST_MESSAGES // 1000
+        self._pages: OrderedDict[tuple[int, bytes], Page] = OrderedDict()
+        self._reading = Lock()
+        self.chain_at = log.chain_at
+        self.wait_beyond = log.wait_beyond
+
+    @property
+    def epoch(self) -> str:
+        return self._log.epoch
+
+    def after(self, checkpoint: Checkpoint) -> Page:
+        """What follows on a checkpoint; empty when there is nothing yet.
+
+        Raises:
+            OperationalError: the log is away, or is not the one that was folded.
+        """
+        place = checkpoint.position, checkpoint.chain
+        with self._reading:
+            page = self._pages.get(place)
+            if page is None:
+                page = self._log.page(after=place[0], limit=self._limit, chain=place[1] if place[0] else None)
+                if page:
+                    self._keep(place, page)
+            return page
+
+    def _keep(self, place: tuple[int, bytes], page: Page) -> None:
+        self._pages[place] = page
+        while len(self._pages) > _PAGES:
+            self._pages.popitem(last=False)
+        messages = sum(map(weight, page))
+        self._limit = max(1, min(MOST_EVENTS, MOST_MESSAGES * len(page) // messages))

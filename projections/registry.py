@@ -1,0 +1,18 @@
+"""The projections that there are."""
+
+from collections.abc import Callable
+from functools import partial
+
+from domain.measures import EmergenceSettings
+from projections.consciousness import Consciousness
+from projections.fold import Projection
+
+__all__ = ["projections"]
+
+
+def projections(emergence: EmergenceSettings) -> dict[str, Callable[[], Projection]]:
+    """What makes a new instance of each, by name: one line for each."""
+    makers: list[Callable[[], Projection]] = [
+        partial(Consciousness, emergence),
+    ]
+    return {make().NAME: make for make in makers}
