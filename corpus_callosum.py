@@ -49,12 +49,15 @@ from domain.message import Message
 from domain.tract import Direction, Priority, Tract
 from projections.answers import (
     ConsciousnessMetrics,
+    DeliveryMetrics,
     DialogueList,
     DialogueSummary,
+    Durations,
     FindingList,
     FindingSummary,
     Group,
     Grouping,
+    TractDeliveries,
 )
 from projections.errors import (
     ProjectionError,
@@ -81,6 +84,7 @@ __all__ = [
     "DeadLetterGoneError",
     "DeadLetters",
     "Delivery",
+    "DeliveryMetrics",
     "DeliverySettings",
     "Dialogue",
     "DialogueClosedError",
@@ -91,6 +95,7 @@ __all__ = [
     "DialogueSort",
     "DialogueSummary",
     "Direction",
+    "Durations",
     "EmptyBatchError",
     "Explanation",
     "FindingList",
@@ -136,6 +141,7 @@ __all__ = [
     "StoreSettingsError",
     "Subscription",
     "Tract",
+    "TractDeliveries",
     "TractInbox",
     "UnknownTopicError",
     "UnreadableEventError",

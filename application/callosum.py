@@ -38,7 +38,15 @@ from domain.dialogue import Dialogue, Kind
 from domain.errors import InvalidCommandError
 from domain.message import Message, Payload, encoded_size
 from domain.tract import Priority, Tract
-from projections.answers import ConsciousnessMetrics, DialogueList, DialogueSummary, FindingList, Grouping
+from projections.answers import (
+    ConsciousnessMetrics,
+    DeliveryMetrics,
+    DialogueList,
+    DialogueSummary,
+    FindingList,
+    Grouping,
+)
+from projections.deliveries import Deliveries, deliveries
 from projections.fold import Recorded
 from projections.queries import DialogueSort, Queries
 from projections.states import Status
@@ -374,6 +382,17 @@ class CorpusCallosum:
             return queries.findings(dialogue=dialogue, kind=of_kind, pattern=pattern, limit=limit)
 
         return await self._open.read_side.ask(query, at_least)
+
+    async def deliveries(
+        self, *, at_least: int | None = None, as_of: int | datetime | None = None
+    ) -> DeliveryMetrics:
+        """What became of the messages to each tract: how many, and how long it took.
+
+        Args:
+            at_least: a position that the answer includes.
+            as_of: a position, or a time of the log's, to answer as of.
+        """
+        return await self._open.read_side.read(Deliveries.NAME, deliveries, at_least, as_of)
 
     # The log
 

@@ -224,6 +224,20 @@ app.add_typer(dead)
 
 
 @app.command()
+def deliveries(url: Url = None, json: AsJson = False) -> None:
+    """Count what became of the messages to each tract, and how long it took.
+
+    Accepted, delivered, acked, retried, expired and given up; how many are on their way now and were at most; and
+    the time from acceptance to the first delivery, and to settlement. Dead letters that were redriven are on their
+    way again.
+    """
+    from interface.activity import show_deliveries
+    from interface.session import run
+
+    run(show_deliveries(json=json), url)
+
+
+@app.command()
 def verify(url: Url = None, json: AsJson = False) -> None:
     """Check that the log is what was written.
 

@@ -15,8 +15,10 @@ from projections.states import Status
 
 __all__ = [
     "ConsciousnessMetrics",
+    "DeliveryMetrics",
     "DialogueList",
     "DialogueSummary",
+    "Durations",
     "EpisodeSummary",
     "FindingList",
     "FindingSummary",
@@ -25,6 +27,7 @@ __all__ = [
     "PatternCount",
     "ResponseTime",
     "ResponseTimeByTract",
+    "TractDeliveries",
 ]
 
 
@@ -179,3 +182,52 @@ class Grouping(msgspec.Struct, frozen=True):
     by: str
     kind: Kind
     groups: list[Group]
+
+
+class Durations(msgspec.Struct, frozen=True):
+    """`unknown`: those that are not known; not in `count`."""
+
+    count: int
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    max: float | None
+    unknown: int
+
+
+class TractDeliveries(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the messages to one tract.
+
+    Attributes:
+        accepted: messages of live dialogues that are for its agents: all but the first replies to questions, which
+            go to who asked.
+        delivered: deliveries that have ended, by an ack, a retry, or as a dead letter. One whose lease ended
+            without any of these is not told by the log; what was given back unseen counts as retried.
+        expired: messages whose deadline passed before they were delivered.
+        dead_lettered: how often a message was given up; of those, `redriven` again and `discarded` for good.
+        backlog: accepted and not yet settled for good; `backlog_peak`: the most that it ever was.
+        wait_ms: from acceptance to the first delivery, when that ends. A redriven message has a first one again,
+            which waited since its acceptance, too.
+        settle_ms: from acceptance to each ack, expiry or giving up.
+    """
+
+    accepted: int
+    delivered: int
+    acked: int
+    retried: int
+    expired: int
+    dead_lettered: int
+    redriven: int
+    discarded: int
+    backlog: int
+    backlog_peak: int
+    wait_ms: Durations
+    settle_ms: Durations
+
+
+class DeliveryMetrics(msgspec.Struct, frozen=True):
+    """By the tract that the messages are for."""
+
+    position: int
+    internal: TractDeliveries
+    external: TractDeliveries

@@ -5,6 +5,7 @@ from functools import partial
 
 from domain.measures import EmergenceSettings
 from projections.consciousness import Consciousness
+from projections.deliveries import Deliveries
 from projections.fold import Projection
 
 __all__ = ["projections"]
@@ -14,5 +15,6 @@ def projections(emergence: EmergenceSettings) -> dict[str, Callable[[], Projecti
     """What makes a new instance of each, by name: one line for each."""
     makers: list[Callable[[], Projection]] = [
         partial(Consciousness, emergence),
+        Deliveries,
     ]
     return {make().NAME: make for make in makers}

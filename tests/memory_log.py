@@ -10,6 +10,7 @@ from eventsourcing.persistence import OperationalError
 from sqlalchemy import Connection, select
 
 from application.recorder import FIRST_CHAIN, next_chain
+from domain.consumer import Consumer, Outcome, Result
 from domain.dialogue import Dialogue, Kind
 from domain.message import Message, Payload
 from domain.tract import Tract
@@ -30,13 +31,18 @@ __all__ = [
     "ask",
     "closed",
     "conveyed",
+    "discarded",
     "dump",
+    "joined",
     "opened",
+    "outcome",
     "queries",
     "reading",
+    "redriven",
     "rows_of",
     "runner_of",
     "running",
+    "settled",
 ]
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -59,14 +65,16 @@ class MemoryLog:
         self._entries: list[Recorded] = []
         self._grown = Condition()
 
-    def append(self, *events: Dialogue.Event) -> int:
-        """Returns the position of the last."""
+    def append(self, *events: Dialogue.Event | Consumer.Event, at: int | None = None) -> int:
+        """Returns the position of the last. `at`: the log's time, in milliseconds; else a second a position."""
         with self._grown:
             for event in events:
                 position, chain = len(self._entries) + 1, self._entries[-1].chain if self._entries else FIRST_CHAIN
                 chain = next_chain(chain, repr(event).encode(), position * 1000)
-                topic: str = event.TOPIC  # type: ignore[attr-defined]  # every event class of the domain has one
-                self._entries.append(Recorded(position, position * 1000, chain, topic, event.originator_id, event))
+                topic: str = event.TOPIC  # type: ignore[union-attr]  # every event class of the domain has one
+                dialogue = event.originator_id if isinstance(event, Dialogue.Event) else None
+                time = position * 1000 if at is None else at
+                self._entries.append(Recorded(position, time, chain, topic, dialogue, event))
             self._grown.notify_all()
             return len(self._entries)
 
@@ -160,12 +168,42 @@ def opened(dialogue: UUID, kind: Kind = Kind.LIVE, **attributes: Payload) -> Dia
     return Dialogue.Opened(dialogue, 1, NOON, Dialogue.TOPIC, "a subject", kind, attributes)
 
 
-def conveyed(dialogue: UUID, first_sequence: int, *messages: Message) -> Dialogue.Conveyed:
-    return Dialogue.Conveyed(dialogue, 2, NOON, first_sequence, list(messages))
+def conveyed(
+    dialogue: UUID, first_sequence: int, *messages: Message, asked: Sequence[int] = ()
+) -> Dialogue.Conveyed:
+    return Dialogue.Conveyed(dialogue, 2, NOON, first_sequence, list(messages), list(asked))
 
 
 def closed(dialogue: UUID, reason: str = "done") -> Dialogue.Closed:
     return Dialogue.Closed(dialogue, 3, NOON, reason)
+
+
+def redriven(dialogue: UUID, *sequences: int) -> Dialogue.Redriven:
+    return Dialogue.Redriven(dialogue, 3, NOON, list(sequences), "redriven")
+
+
+def discarded(dialogue: UUID, *sequences: int) -> Dialogue.Discarded:
+    return Dialogue.Discarded(dialogue, 3, NOON, list(sequences), "of no use")
+
+
+def joined(consumer: UUID, tract: Tract) -> Consumer.Joined:
+    return Consumer.Joined(consumer, 1, NOON, Consumer.TOPIC, tract, "a consumer", 1)
+
+
+def settled(consumer: UUID, *outcomes: Outcome) -> Consumer.Settled:
+    return Consumer.Settled(consumer, 2, NOON, list(outcomes))
+
+
+def outcome(
+    dialogue: UUID,
+    sequence: int,
+    result: Result = Result.ACKED,
+    *,
+    attempt: int = 1,
+    waited: int = 0,
+    handled_in: int = 0,
+) -> Outcome:
+    return Outcome(dialogue, sequence, attempt, result, waited, handled_in)
 
 
 def ask(sent_at: int | None = None, payload: Payload = None, in_reply_to: int | None = None) -> Message:

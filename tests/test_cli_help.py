@@ -30,6 +30,7 @@ COMMANDS = {
     "doctor",
     "inbox",
     "explain",
+    "deliveries",
     "dead list",
     "dead show",
     "dead redrive",
