@@ -57,6 +57,8 @@ from projections.answers import (
     FindingSummary,
     Group,
     Grouping,
+    Minute,
+    MinuteList,
     TractDeliveries,
 )
 from projections.errors import (
@@ -116,6 +118,8 @@ __all__ = [
     "LogLostError",
     "Message",
     "MessageNotFoundError",
+    "Minute",
+    "MinuteList",
     "Outcome",
     "OutcomeUnknownError",
     "PendingCount",

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Self, TypedDict, TypeVar, Unpack
 from uuid import UUID, uuid4
@@ -28,6 +29,7 @@ from application.validation import (
     check_batch,
     check_id,
     check_text,
+    check_time,
     checked_attributes,
     member,
     stamped,
@@ -45,11 +47,13 @@ from projections.answers import (
     DialogueSummary,
     FindingList,
     Grouping,
+    MinuteList,
 )
 from projections.deliveries import Deliveries, deliveries
 from projections.fold import Recorded
 from projections.queries import DialogueSort, Queries
 from projections.states import Status
+from projections.timeline import Timeline, minute_of, timeline
 
 __all__ = ["CorpusCallosum"]
 
@@ -393,6 +397,46 @@ class CorpusCallosum:
             as_of: a position, or a time of the log's, to answer as of.
         """
         return await self._open.read_side.read(Deliveries.NAME, deliveries, at_least, as_of)
+
+    async def timeline(
+        self,
+        kind: Kind = Kind.LIVE,
+        *,
+        start: datetime | None = None,
+        stop: datetime | None = None,
+        limit: int = 60,
+        filled: bool = False,
+        at_least: int | None = None,
+        as_of: int | datetime | None = None,
+    ) -> MinuteList:
+        """What happened in each minute of the log's own time: messages, dialogues, outcomes of deliveries.
+
+        Minutes in which nothing happened are left out, unless `filled` asks for them: then none is missing from
+        `start` to `stop`, or without these, from the first to the last minute in which something happened.
+
+        Args:
+            kind: of the dialogues.
+            start: a moment in the first minute of a range; it must have a time zone.
+            stop: a moment in the last one.
+            limit: at most so many minutes, the last ones of the range; at least 1.
+            filled: whether gaps are filled with zeros.
+            at_least: a position that the answer includes.
+            as_of: a position, or a time of the log's, to answer as of.
+        """
+        for name, time in (("start", start), ("stop", stop)):
+            if time is not None:
+                check_time(name, time)
+        if limit < 1:
+            raise InvalidCommandError("limit", f"is {limit}; it must be at least 1")
+        query = partial(
+            timeline,
+            kind=member(Kind, kind) or Kind.LIVE,
+            start=None if start is None else minute_of(start),
+            stop=None if stop is None else minute_of(stop),
+            limit=limit,
+            filled=filled,
+        )
+        return await self._open.read_side.read(Timeline.NAME, query, at_least, as_of)
 
     # The log
 

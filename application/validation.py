@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
+from datetime import datetime
 from enum import Enum
 from typing import Final, TypeVar, cast
 from uuid import UUID
@@ -22,6 +23,7 @@ __all__ = [
     "check_batch",
     "check_id",
     "check_text",
+    "check_time",
     "checked_attributes",
     "member",
     "stamped",
@@ -114,6 +116,13 @@ def check_text(argument: str, text: object, *, most: int = MOST_TEXT) -> None:
         raise InvalidCommandError(argument, f"must be text of 1 to {most} characters")
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidCommandError(argument, "holds a lone surrogate, which UTF-8 cannot carry")
+
+
+def check_time(argument: str, time: object) -> None:
+    if not isinstance(time, datetime):
+        raise InvalidCommandError(argument, f"must be a datetime, not {type(time).__name__}")
+    if time.tzinfo is None:
+        raise InvalidCommandError(argument, "has no time zone")
 
 
 def check_id(dialogue: object) -> None:

@@ -15,6 +15,7 @@ from interface.options import (
     AsJson,
     AsJsonLines,
     By,
+    Filled,
     FsyncModes,
     Full,
     Kills,
@@ -30,6 +31,8 @@ from interface.options import (
     ServerProgram,
     Sort,
     SortedBy,
+    Start,
+    Stop,
     Url,
     Where,
 )
@@ -235,6 +238,27 @@ def deliveries(url: Url = None, json: AsJson = False) -> None:
     from interface.session import run
 
     run(show_deliveries(json=json), url)
+
+
+@app.command()
+def timeline(
+    *,
+    kind: OfKind = None,
+    start: Start = None,
+    stop: Stop = None,
+    limit: Limit = 60,
+    filled: Filled = False,
+    url: Url = None,
+    json: AsJson = False,
+) -> None:
+    """Chart what happened minute by minute: messages, dialogues, and how deliveries ended.
+
+    Minutes are of the log's own time, that of recording. Where a range has too many, its last ones are shown.
+    """
+    from interface.activity import show_timeline
+    from interface.session import run
+
+    run(show_timeline(kind, start, stop, limit, filled=filled, json=json), url)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """The options that several commands share."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
@@ -18,6 +19,7 @@ __all__ = [
     "AsJson",
     "AsJsonLines",
     "By",
+    "Filled",
     "FsyncModes",
     "Full",
     "Kills",
@@ -35,6 +37,8 @@ __all__ = [
     "ServerProgram",
     "Sort",
     "SortedBy",
+    "Start",
+    "Stop",
     "Url",
     "Where",
 ]
@@ -91,6 +95,14 @@ def _at_least(least: int) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def _time(typed: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(typed)
+    except ValueError:
+        raise typer.BadParameter(f"{typed!r} is no time like 2026-03-01T12:00Z.") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _fsync_mode(typed: str) -> str:
@@ -229,6 +241,26 @@ After = Annotated[
     typer.Option(
         "--after", parser=_at_least(0), metavar="POSITION", help="Begin beyond this position of the log."
     ),
+]
+Start = Annotated[
+    datetime | None,
+    typer.Option(
+        "--start",
+        parser=_time,
+        metavar="TIME",
+        show_default="the first",
+        help="The first minute, as 2026-03-01T12:00; in UTC unless it says otherwise.",
+    ),
+]
+Stop = Annotated[
+    datetime | None,
+    typer.Option(
+        "--stop", parser=_time, metavar="TIME", show_default="the last", help="The last minute, likewise."
+    ),
+]
+Filled = Annotated[
+    bool,
+    typer.Option("--filled", help="With --json, give minutes in which nothing happened, too; the chart has them."),
 ]
 Where = Annotated[
     list[str] | None,

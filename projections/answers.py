@@ -24,6 +24,8 @@ __all__ = [
     "FindingSummary",
     "Group",
     "Grouping",
+    "Minute",
+    "MinuteList",
     "PatternCount",
     "ResponseTime",
     "ResponseTimeByTract",
@@ -231,3 +233,34 @@ class DeliveryMetrics(msgspec.Struct, frozen=True):
     position: int
     internal: TractDeliveries
     external: TractDeliveries
+
+
+class Minute(msgspec.Struct, frozen=True):
+    """What happened in one minute of the log's own time.
+
+    Attributes:
+        at: its beginning.
+        internal_to_external, external_to_internal, intra: messages, by direction.
+        opened, closed: dialogues.
+        acked, retried, expired, dead_lettered: how deliveries ended; of messages of any minute.
+    """
+
+    at: str
+    internal_to_external: int
+    external_to_internal: int
+    intra: int
+    opened: int
+    closed: int
+    acked: int
+    retried: int
+    expired: int
+    dead_lettered: int
+
+
+class MinuteList(msgspec.Struct, frozen=True):
+    """`total` counts all that are in the range, `minutes` are the last of them, as many as were asked for."""
+
+    position: int
+    kind: Kind
+    total: int
+    minutes: list[Minute]

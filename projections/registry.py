@@ -7,6 +7,7 @@ from domain.measures import EmergenceSettings
 from projections.consciousness import Consciousness
 from projections.deliveries import Deliveries
 from projections.fold import Projection
+from projections.timeline import Timeline
 
 __all__ = ["projections"]
 
@@ -16,5 +17,6 @@ def projections(emergence: EmergenceSettings) -> dict[str, Callable[[], Projecti
     makers: list[Callable[[], Projection]] = [
         partial(Consciousness, emergence),
         Deliveries,
+        Timeline,
     ]
     return {make().NAME: make for make in makers}

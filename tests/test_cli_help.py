@@ -31,6 +31,7 @@ COMMANDS = {
     "inbox",
     "explain",
     "deliveries",
+    "timeline",
     "dead list",
     "dead show",
     "dead redrive",
@@ -105,6 +106,7 @@ def test_it_tells_its_version() -> None:
         (["dead", "redrive", "--tract", "external"], "is needed, or --all."),
         (["dead", "redrive", "3f2a", "--all"], "--all"),
         (["dead", "discard", "--all"], "--reason"),
+        (["timeline", "--start", "noon"], "'noon' is no time like 2026-03-01T12:00Z."),
     ],
 )
 def test_a_wrong_argument_is_named(arguments: list[str], says: str) -> None:
