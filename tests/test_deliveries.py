@@ -174,6 +174,19 @@ def test_times_are_from_acceptance_to_the_first_delivery_and_to_each_settlement(
     assert isclose(told.settle_ms.p50 or 0, 21_000.0, rel_tol=RELATIVE_ERROR)
 
 
+def test_counting_goes_on_where_another_runner_stopped() -> None:
+    log, models = MemoryLog(), ReadModels()
+    dead = settled(TOOL, outcome(A, 1, DEAD_LETTERED, waited=1000))
+    for event in (opened(A), joined(TOOL, EXTERNAL), conveyed(A, 1, ask()), dead, redriven(A, 1)):
+        with running(runner_of(log, models, Deliveries), log) as runner:
+            runner.wait_for(log.append(event), 20)
+    with reading(models, Deliveries()) as connection:
+        told = deliveries(connection, 5).external
+    models.close()
+    assert (told.accepted, told.dead_lettered, told.redriven, told.backlog, told.backlog_peak) == (1, 1, 1, 1, 1)
+    assert (told.wait_ms.max, told.settle_ms.max) == (1.0, 1.0)
+
+
 class Unknown(Dialogue.Event, frozen=True):
     TOPIC = "dialogue.unknown.v1"
 

@@ -166,6 +166,17 @@ def test_a_moment_is_in_the_minute_that_holds_it() -> None:
     assert minute_of(datetime(1969, 12, 31, 23, 59, 30, tzinfo=UTC)) == -1
 
 
+def test_a_minute_goes_on_where_another_runner_stopped() -> None:
+    log, models = MemoryLog(), ReadModels()
+    for event in (opened(A), conveyed(A, 1, ask()), closed(A)):
+        with running(runner_of(log, models, Timeline), log) as runner:
+            runner.wait_for(log.append(event, at=0), 20)
+    with reading(models, Timeline()) as connection:
+        told = timeline(connection, 3, kind=Kind.LIVE, start=None, stop=None, limit=9, filled=False)
+    models.close()
+    assert shown(told) == [("00:00:00Z", {"internal_to_external": 1, "opened": 1, "closed": 1})]
+
+
 class Unknown(Dialogue.Event, frozen=True):
     TOPIC = "dialogue.unknown.v1"
 
