@@ -3,7 +3,7 @@
 Times are UTC microseconds since 1970, durations are microseconds.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from itertools import accumulate
 from math import ceil, log
 from typing import Final
@@ -12,14 +12,32 @@ import msgspec
 
 from domain.tract import Direction, Tract
 
-__all__ = ["RELATIVE_ERROR", "Response", "ResponseTimes", "Said", "Turns"]
+__all__ = ["BOUNDS", "RELATIVE_ERROR", "Response", "ResponseTimes", "Said", "Turns"]
 
 RELATIVE_ERROR: Final = 0.01
 _GAMMA: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
 _LOG_GAMMA: Final = log(_GAMMA)
 
+_BUCKETS: Final = 2185
+"""The last one reaches beyond 2^63."""
+
 _INTRA: Final = Direction.INTRA
 _OUT: Final = Direction.INTERNAL_TO_EXTERNAL
+
+
+def _bucket(duration: int) -> int:
+    return ceil(log(duration) / _LOG_GAMMA)
+
+
+def _bound(bucket: int) -> int:
+    """The longest duration of a bucket, or of those before it when no whole number falls into it."""
+    near = _GAMMA**bucket
+    shortest = max(1, int(near * (1 - 1e-12)))
+    return shortest + bisect_right(range(shortest, int(near * (1 + 1e-12)) + 2), bucket, key=_bucket) - 1
+
+
+BOUNDS: Final = [_bound(bucket) for bucket in range(_BUCKETS)]
+"""By bucket its longest duration. Looked up instead of calculated, so that whoever looks finds the same bucket."""
 
 
 class ResponseTimes(msgspec.Struct):
@@ -33,6 +51,7 @@ class ResponseTimes(msgspec.Struct):
         count: answers whose time is known.
         unknown: answers whose time is not: one of the two times is missing, or the clock went backwards.
         longest: exact.
+        buckets: counts by bucket, the lowest first, so that the same answers are stored alike in whatever order.
     """
 
     count: int = 0
@@ -51,8 +70,24 @@ class ResponseTimes(msgspec.Struct):
             return
         if duration > self.longest:  # noqa: PLR1730  # max() takes twice as long, and this is done for most messages
             self.longest = duration
-        bucket = ceil(log(duration) / _LOG_GAMMA)
-        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
+        bucket = bisect_left(BOUNDS, duration)
+        if bucket in self.buckets:
+            self.buckets[bucket] += 1
+        else:
+            self.buckets = dict(sorted([*self.buckets.items(), (bucket, 1)]))
+
+    def merge(self, other: "ResponseTimes") -> None:
+        """Take in what another one was told."""
+        self.count += other.count
+        self.unknown += other.unknown
+        self.longest = max(self.longest, other.longest)
+        self.zeros += other.zeros
+        buckets = self.buckets
+        known = len(buckets)
+        for bucket, count in other.buckets.items():
+            buckets[bucket] = buckets.get(bucket, 0) + count
+        if len(buckets) > known:
+            self.buckets = dict(sorted(buckets.items()))
 
     def percentile(self, percent: int) -> float | None:
         """The nearest-rank percentile in milliseconds, within 1 %; None without answers.
@@ -65,9 +100,8 @@ class ResponseTimes(msgspec.Struct):
         rank = ceil(percent * self.count / 100)
         if rank <= self.zeros:
             return 0.0
-        buckets = sorted(self.buckets)
-        passed = list(accumulate((self.buckets[bucket] for bucket in buckets), initial=self.zeros))
-        bucket = buckets[bisect_left(passed, rank) - 1]
+        passed = list(accumulate(self.buckets.values(), initial=self.zeros))
+        bucket = list(self.buckets)[bisect_left(passed, rank) - 1]
         # A bucket's value may be 1 % beyond the longest of it; p99 above max would only confuse.
         return min(2 * _GAMMA**bucket / (_GAMMA + 1), self.longest) / 1000
 

@@ -1,7 +1,8 @@
 """The measures against their definitions, written down a second time as plainly as possible."""
 
 from itertools import pairwise
-from math import ceil, isclose, sqrt
+from math import ceil, isclose, log, sqrt
+from random import Random
 from typing import TypeVar
 
 import msgspec
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.measures import Balance, Coordination, EmergenceSettings, Episode, Episodes
-from domain.response_times import RELATIVE_ERROR, Response, ResponseTimes, Said, Turns
+from domain.response_times import BOUNDS, RELATIVE_ERROR, Response, ResponseTimes, Said, Turns
 from domain.tract import Direction, Tract
 
 INTRA, OUT, BACK = Direction
@@ -257,3 +258,27 @@ def test_measures_survive_being_stored_at_any_point(messages: list[tuple[Directi
             times.add(sent_at)
             turns.add(direction, sent_at, None)
         assert reread == kept
+
+
+@given(st.lists(st.integers(0, 2**63), max_size=50), st.randoms(use_true_random=False), st.data())
+def test_response_times_are_stored_alike_in_any_order_and_merged_in_any_parts(
+    durations: list[int], random: Random, data: st.DataObject
+) -> None:
+    whole = ResponseTimes()
+    for duration in durations:
+        whole.add(duration)
+    shuffled = random.sample([*durations], len(durations))
+    cut = data.draw(st.integers(0, len(shuffled)))
+    one, other = ResponseTimes(), ResponseTimes()
+    for times, part in ((one, shuffled[:cut]), (other, shuffled[cut:])):
+        for duration in part:
+            times.add(duration)
+    one.merge(other)
+    assert msgspec.msgpack.encode(one) == msgspec.msgpack.encode(whole)
+
+
+def test_response_time_buckets_end_where_the_formula_says() -> None:
+    gamma = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
+    for bucket, bound in enumerate(BOUNDS[:-1]):
+        assert ceil(log(bound) / log(gamma)) <= bucket < ceil(log(bound + 1) / log(gamma))
+    assert BOUNDS[-1] >= 2**63
