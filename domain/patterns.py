@@ -5,7 +5,10 @@ dialogue in order, decides without clock or I/O, and keeps a state that is small
 at any point.
 """
 
+from collections import Counter
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from itertools import count
 from typing import Any, ClassVar, Final, Protocol
 
 import msgspec
@@ -13,11 +16,24 @@ import msgspec
 from domain.message import Payload
 from domain.tract import Direction
 
-__all__ = ["PATTERNS", "Detector", "Detectors", "Finding", "Repetition", "fingerprint", "what_is_said"]
+__all__ = [
+    "PATTERNS",
+    "Detector",
+    "Detectors",
+    "Finding",
+    "Repetition",
+    "detect",
+    "fingerprint",
+    "what_is_said",
+]
 
 _encode: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 _IDS: Final = frozenset({"id", "tool_call_id", "tool_use_id"})
 _CHAT: Final = frozenset({"content", "tool_calls", "function_call"})
+_DIRECTIONS: Final = tuple(Direction)
+_PREFIXES: Final = tuple(_encode((direction, None))[:-1] for direction in Direction)
+"""How the encoding of a direction with something begins, whatever that is."""
+
 _WAYS: Final = {
     Direction.INTERNAL_TO_EXTERNAL: "from internal to external",
     Direction.EXTERNAL_TO_INTERNAL: "from external to internal",
@@ -42,6 +58,8 @@ class Finding(msgspec.Struct):
 
 class Detector(Protocol):
     """What every detector is: a Struct that can be made without arguments.
+
+    It may have a method `add_run` with the arguments and outcome of `detect`, if it knows a shorter way to that.
 
     Attributes:
         PATTERNS: the names it gives to findings, the general one first. Each of its findings counts as the
@@ -77,12 +95,42 @@ class Repetition(msgspec.Struct):
     before_last: dict[bytes, int] = msgspec.field(default_factory=dict)
 
     def add(self, sequence: int, direction: Direction, payload: Payload) -> Finding | None:
-        said = fingerprint(direction, payload)
+        return self._add(sequence, direction, fingerprint(direction, payload))
+
+    def add_run(
+        self, first_sequence: int, directions: Sequence[int], payloads: Sequence[Payload]
+    ) -> list[Finding]:
+        canonical = list(map(_encode, map(what_is_said, payloads)))
+        length = len(canonical)
+        if length >= 2 * self.WINDOW and len(set(canonical)) == length:
+            begin, end = range(self.WINDOW), range(length - self.WINDOW, length)
+            if self.last.keys().isdisjoint([_digest(directions[n], canonical[n]) for n in begin]):
+                # Nothing is said again, and the window has passed by all that was said before.
+                self.last = {_digest(directions[n], canonical[n]): first_sequence + n for n in end}
+                self.growing, self.before_last = {}, {}
+                return []
+        findings = []
+        for n in self._places(canonical):
+            said = _digest(directions[n], canonical[n])
+            finding = self._add(first_sequence + n, _DIRECTIONS[directions[n]], said)
+            if finding is not None:
+                findings.append(finding)
+        return findings
+
+    def _places(self, canonical: Sequence[bytes]) -> list[int]:
+        """Where a run must be looked at; of the other messages nothing is left when it is over.
+
+        That is at the first ones, which may repeat what came before the run; at the last ones, which may be
+        repeated after it; and in between at what is said more than once.
+        """
+        last = len(canonical) - self.WINDOW
+        times = Counter(canonical)
+        return [n for n, said in enumerate(canonical) if n < self.WINDOW or n >= last or times[said] > 1]
+
+    def _add(self, sequence: int, direction: Direction, said: bytes) -> Finding | None:
         latest = self.last
-        for oldest in latest:
-            if latest[oldest] <= sequence - self.WINDOW:
-                self._forget(oldest)
-            break
+        while latest and latest[oldest := next(iter(latest))] <= sequence - self.WINDOW:
+            self._forget(oldest)
         # Taken out and put in again, so that the oldest stays first.
         before = latest.pop(said, None)
         latest[said] = sequence
@@ -115,6 +163,18 @@ class Repetition(msgspec.Struct):
         return f"The same was said {finding.count} times {way}, {place}{no_loop}."
 
 
+def detect(
+    detector: Detector, first_sequence: int, directions: Sequence[int], payloads: Sequence[Payload]
+) -> list[Finding]:
+    """Tell a detector the next messages of a dialogue; returns the findings that they begin or make grow."""
+    # Not a protocol that is checked at run time: that takes as long as fifty messages.
+    add_run: Callable[..., list[Finding]] | None = getattr(detector, "add_run", None)
+    if add_run is not None:
+        return add_run(first_sequence, directions, payloads)
+    found = map(detector.add, count(first_sequence), map(_DIRECTIONS.__getitem__, directions), payloads)
+    return [finding for finding in found if finding is not None]
+
+
 class Detectors(msgspec.Struct):
     """The registry of detectors, and what they know of one dialogue: one line for each."""
 
@@ -134,7 +194,11 @@ def fingerprint(direction: Direction, payload: Payload) -> bytes:
 
     Over canonical MessagePack, not JSON, because a payload may hold bytes; the same payloads are equal.
     """
-    return blake2b(_encode((direction, what_is_said(payload))), digest_size=16).digest()
+    return _digest(direction, _encode(what_is_said(payload)))
+
+
+def _digest(direction: int, canonical: bytes) -> bytes:
+    return blake2b(_PREFIXES[direction] + canonical, digest_size=16).digest()
 
 
 def what_is_said(payload: Payload) -> Payload:

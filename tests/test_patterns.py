@@ -1,7 +1,7 @@
 """The detectors against their rules, with cases just inside and just outside of each."""
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.message import Payload
-from domain.patterns import PATTERNS, Detectors, Finding, Repetition, fingerprint
+from domain.patterns import PATTERNS, Detectors, Finding, Repetition, detect, fingerprint
 from domain.tract import Direction
 
 INTRA, OUT, BACK = Direction
@@ -173,3 +173,73 @@ def test_repetition_remembers_no_more_than_its_window() -> None:
 
 def test_every_detector_has_named_its_patterns() -> None:
     assert PATTERNS == {"repetition": ("repetition", "echo_loop")}
+
+
+def told_singly(
+    detector: Repetition, first_sequence: int, directions: bytes, payloads: list[Payload]
+) -> list[Finding]:
+    numbered = enumerate(zip(directions, payloads, strict=True), first_sequence)
+    found = [detector.add(sequence, Direction(direction), payload) for sequence, (direction, payload) in numbered]
+    return [finding for finding in found if finding]
+
+
+def by_first(findings: list[Finding]) -> dict[int, Finding]:
+    return {finding.first_sequence: finding for finding in findings}
+
+
+def mirrored(said: list[int], places: set[int]) -> list[int]:
+    """At these places what stands as far from the other end."""
+    return [said[-1 - place] if place in places else what for place, what in enumerate(said)]
+
+
+different = st.lists(st.integers(5, 10**9), min_size=35, max_size=100, unique=True)
+runs_said = st.lists(
+    st.lists(st.integers(0, 9), max_size=30)
+    | different
+    | st.builds(mirrored, different, st.sets(st.integers(0, 99))),
+    max_size=4,
+)
+
+
+@given(runs_said, st.randoms(use_true_random=False))
+def test_repetition_of_runs_is_that_of_their_messages(runs: list[list[int]], random: Any) -> None:
+    whole, single = Repetition(), Repetition()
+    sequence = 1
+    for said in runs:
+        payloads: list[Payload] = [{"n": what} for what in said]
+        directions = bytes(random.choices(tuple(Direction), [1, 8, 1], k=len(said)))
+        found = told_singly(single, sequence, directions, payloads)
+        assert by_first(whole.add_run(sequence, directions, payloads)) == by_first(found)
+        assert msgspec.msgpack.encode(whole) == msgspec.msgpack.encode(single)
+        sequence += len(said)
+
+
+class EverySecond(msgspec.Struct):
+    """Knows no shorter way."""
+
+    PATTERNS: ClassVar[tuple[str, ...]] = ("second",)
+
+    def add(self, sequence: int, direction: Direction, payload: Payload) -> Finding | None:
+        return None if sequence % 2 else Finding("second", sequence, sequence, 1, f"{direction.name} {payload}")
+
+
+def test_detector_that_knows_no_shorter_way_is_told_one_message_after_the_other() -> None:
+    found = detect(EverySecond(), 3, bytes([OUT, BACK, INTRA, INTRA]), ["a", "b", "c", "d"])
+    assert [(finding.first_sequence, finding.why) for finding in found] == [
+        (4, "EXTERNAL_TO_INTERNAL b"),
+        (6, "INTRA d"),
+    ]
+
+
+@pytest.mark.parametrize("before", [1, 19, 20, 21])
+def test_repetition_is_found_across_the_begin_of_a_run(before: int) -> None:
+    whole, single = Repetition(), Repetition()
+    payloads: list[Payload] = [f"only {n}" for n in range(60)]
+    for detector in (whole, single):
+        detector.add(1, OUT, "x")
+    payloads[before - 1] = "x"
+    directions = bytes([OUT]) * 60
+    found = told_singly(single, 2, directions, payloads)
+    assert whole.add_run(2, directions, payloads) == found
+    assert bool(found) is (before < 20)
+    assert msgspec.msgpack.encode(whole) == msgspec.msgpack.encode(single)
