@@ -4,7 +4,7 @@ Live and recorded dialogues are never mixed: each kind is a scope of its own.
 """
 
 from collections.abc import Sequence
-from time import sleep
+from time import monotonic, sleep
 from typing import Final
 from uuid import UUID
 
@@ -21,18 +21,24 @@ from projections.changes import Changes
 from projections.consciousness_tables import TABLES
 from projections.fold import Projection, Recorded
 from projections.model import Stored
+from projections.runs import DialogueRun, Run, add_run, answers
 from projections.states import CHUNK, DialogueState, MessageTimes, Status
 from projections.tables import Rows
 
 __all__ = ["Consciousness"]
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Counted up when the same log would give other rows or states."""
 
+_AT_ONCE: Final = 1000
+"""Messages, about: a millisecond's work."""
+
+_OFFER_EVERY: Final = 0.001
+
 _INTERNAL: Final = Tract.INTERNAL
-_INTRA: Final = Direction.INTRA
-_OUT: Final = Direction.INTERNAL_TO_EXTERNAL
-_BACK: Final = Direction.EXTERNAL_TO_INTERNAL
+_INTRA: Final = Direction.INTRA.value
+_OUT: Final = Direction.INTERNAL_TO_EXTERNAL.value
+_BACK: Final = Direction.EXTERNAL_TO_INTERNAL.value
 _DELIVERY: Final = (Consumer.Event, Dialogue.Redriven, Dialogue.Discarded)
 """How messages were delivered is not what was said."""
 
@@ -48,6 +54,9 @@ class Consciousness(Projection):
         self._cache = StateCache(self._settings, cached_dialogues)
         self._changes = Changes()
         self._stored: Stored | None = None
+        self._said: dict[UUID, DialogueRun] = {}
+        self._of_kind: dict[Kind, Run] = {}
+        self._offered = 0.0
 
     @property
     def version(self) -> str:
@@ -58,9 +67,19 @@ class Consciousness(Projection):
         self._stored = stored
         self._changes = Changes()
         self._cache.load({event.dialogue for event in events if event.dialogue is not None}, stored)
+        self._said, self._offered = {}, monotonic()
+        self._of_kind = {kind: Run() for kind in Kind}
         for event in events:
             self._apply(event)
-            sleep(0)  # offers the interpreter to the event loop, which must wait 5 ms to force it
+            self._offer()
+        for dialogue in list(self._said):
+            self._take_in(dialogue)
+            self._offer()
+        for kind, run in self._of_kind.items():
+            if run:
+                self._changes.kinds.add(kind)
+                self._take_in_all(kind, run)
+                self._offer()
         return self._changes.rows(self._cache)
 
     def forget(self) -> None:
@@ -94,42 +113,80 @@ class Consciousness(Projection):
         self._changes.dialogues.add(event.originator_id)
 
     def _convey(self, recorded: Recorded, event: Dialogue.Conveyed) -> None:
-        dialogue, position = event.originator_id, recorded.position
-        state, measures = self._cache.dialogue(dialogue)
-        kind = state.kind
-        whole = self._cache.kind(kind)
-        detectors = state.detectors.each()
+        dialogue = event.originator_id
+        state, _ = self._cache.dialogue(dialogue)
         self._touch(state, recorded, event)
-        self._changes.kinds.add(kind)
-        for sequence, message in enumerate(event.messages, event.first_sequence):
-            source = message.source
-            direction = _INTRA if source is message.target else _OUT if source is _INTERNAL else _BACK
-            sent_at, reply = message.sent_at, message.in_reply_to
-            replied_to = None if reply is None else self._said(dialogue, state, sequence, reply)
-            response = state.turns.add(direction, sent_at, replied_to)
-            ended = measures.add(direction, position, sent_at, response)
-            if ended is not None:
-                self._changes.ended(dialogue, ended)
-            ended = whole.add(direction, position, sent_at, response)
-            if ended is not None:
-                self._changes.ended(kind, ended)
-            for name, detector in detectors:
-                finding = detector.add(sequence, direction, message.payload)
-                if finding is not None:
-                    self._changes.found(dialogue, kind, name, finding)
-            state.times.directions.append(direction)
-            state.times.sent_at.append(sent_at)
-            if sequence % CHUNK == 0:
-                self._fill_chunk(dialogue, state, sequence // CHUNK - 1)
+        run = self._said.get(dialogue)
+        if run is None:
+            run = self._said[dialogue] = DialogueRun(first_sequence=event.first_sequence)
+        messages = event.messages
+        run.replies += [
+            (place, message.in_reply_to)
+            for place, message in enumerate(messages, len(run))
+            if message.in_reply_to is not None
+        ]
+        run.payloads += [message.payload for message in messages]
+        directions = bytes(
+            [_INTRA if m.source is m.target else _OUT if m.source is _INTERNAL else _BACK for m in messages]
+        )
+        sent_at = [message.sent_at for message in messages]
+        run.extend(recorded.position, directions, sent_at)
+        self._of_kind[state.kind].extend(recorded.position, directions, sent_at)
+        if len(run) >= _AT_ONCE:
+            self._take_in(dialogue)
 
-    def _said(self, dialogue: UUID, state: DialogueState, sequence: int, earlier: int) -> Said:
+    def _take_in(self, dialogue: UUID) -> None:
+        """What was said in a dialogue since this was done the last time."""
+        run = self._said.pop(dialogue)
+        state, measures = self._cache.dialogue(dialogue)
+        replied_to = {place: self._replied_to(dialogue, state, run, earlier) for place, earlier in run.replies}
+        response_times = answers(state.turns, run, replied_to)
+        measures.respond(*response_times)
+        self._cache.kind(state.kind).respond(*response_times)
+        for episode in add_run(measures, run):
+            self._changes.ended(dialogue, episode)
+        for name, detector in state.detectors.each():
+            for finding in detector.add_run(run.first_sequence, run.directions, run.payloads):
+                self._changes.found(dialogue, state.kind, name, finding)
+        self._remember(dialogue, state, run)
+
+    def _take_in_all(self, kind: Kind, run: Run) -> None:
+        for episode in add_run(self._cache.kind(kind), run):
+            self._changes.ended(kind, episode)
+
+    def _replied_to(self, dialogue: UUID, state: DialogueState, run: DialogueRun, earlier: int) -> Said:
+        if earlier >= run.first_sequence:
+            return run.said(earlier - run.first_sequence)
         chunk, place = divmod(earlier - 1, CHUNK)
-        if chunk == (sequence - 1) // CHUNK:
+        if chunk == (run.first_sequence - 1) // CHUNK:
             return state.times.said(place)
         assert self._stored is not None, "events are being folded"
         return self._cache.chunk(dialogue, chunk, self._stored).said(place)
+
+    def _remember(self, dialogue: UUID, state: DialogueState, run: DialogueRun) -> None:
+        """The times of the run, for replies to come."""
+        place, sequence = 0, run.first_sequence
+        while place < len(run):
+            chunk, filled = divmod(sequence - 1, CHUNK)
+            stop = place + CHUNK - filled
+            state.times.directions += run.directions[place:stop]
+            state.times.sent_at += run.sent_at[place:stop]
+            sequence += stop - place
+            place = stop
+            if place <= len(run):
+                self._fill_chunk(dialogue, state, chunk)
 
     def _fill_chunk(self, dialogue: UUID, state: DialogueState, chunk: int) -> None:
         self._cache.fill(dialogue, chunk, state.times)
         self._changes.filled(dialogue, chunk, state.times)
         state.times = MessageTimes()
+
+    def _offer(self) -> None:
+        """Let the event loop have the interpreter, for which it would wait 5 ms before it forces it.
+
+        Now and then only: a sleep of 0 seconds takes some 60 µs.
+        """
+        now = monotonic()
+        if now - self._offered >= _OFFER_EVERY:
+            sleep(0)
+            self._offered = now

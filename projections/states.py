@@ -11,7 +11,7 @@ import msgspec
 from domain.dialogue import Kind
 from domain.measures import Balance, Coordination, EmergenceSettings, Episode, Episodes
 from domain.patterns import Detectors
-from domain.response_times import Response, ResponseTimes, Said, Turns
+from domain.response_times import ResponseTimes, Said, Turns
 from domain.tract import Direction, Tract
 
 __all__ = [
@@ -50,16 +50,16 @@ class Measures(msgspec.Struct):
     def empty(cls, settings: EmergenceSettings) -> "Measures":
         return cls(Episodes(settings))
 
-    def add(
-        self, direction: Direction, position: int, sent_at: int | None, response: Response | None
-    ) -> Episode | None:
+    def add(self, direction: Direction, position: int, sent_at: int | None) -> Episode | None:
         """Take a message in; returns the episode that it ended, if it ended one."""
         self.balance.add(direction, sent_at)
         self.coordination.add(direction)
-        if response is not None:
-            times = self.internal if response.tract is Tract.INTERNAL else self.external
-            times.add(response.duration)
         return self.episodes.add(direction, position, sent_at)
+
+    def respond(self, internal: ResponseTimes, external: ResponseTimes) -> None:
+        """Take in how long the tracts took for answers."""
+        self.internal.merge(internal)
+        self.external.merge(external)
 
 
 class MessageTimes(msgspec.Struct, array_like=True):
