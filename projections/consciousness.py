@@ -3,7 +3,7 @@
 Live and recorded dialogues are never mixed: each kind is a scope of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic, sleep
 from typing import Final
 from uuid import UUID
@@ -13,7 +13,7 @@ import msgspec
 from domain.consumer import Consumer
 from domain.dialogue import Dialogue, Kind
 from domain.measures import EmergenceSettings
-from domain.patterns import PATTERNS
+from domain.patterns import PATTERNS, detect
 from domain.response_times import Said
 from domain.tract import Direction, Tract
 from projections.cache import StateCache
@@ -21,8 +21,8 @@ from projections.changes import Changes
 from projections.consciousness_tables import TABLES
 from projections.fold import Projection, Recorded
 from projections.model import Stored
-from projections.runs import DialogueRun, Run, add_run, answers
-from projections.states import CHUNK, DialogueState, MessageTimes, Status
+from projections.runs import DialogueRun, Run, add_runs, answers
+from projections.states import CHUNK, DialogueState, Measures, MessageTimes, Status
 from projections.tables import Rows
 
 __all__ = ["Consciousness"]
@@ -30,8 +30,8 @@ __all__ = ["Consciousness"]
 _VERSION: Final = 2
 """Counted up when the same log would give other rows or states."""
 
-_AT_ONCE: Final = 1000
-"""Messages, about: a millisecond's work."""
+_AT_ONCE: Final = 2000
+"""Messages, about: each step of taking them in then takes a millisecond at most."""
 
 _OFFER_EVERY: Final = 0.001
 
@@ -67,23 +67,19 @@ class Consciousness(Projection):
         self._stored = stored
         self._changes = Changes()
         self._cache.load({event.dialogue for event in events if event.dialogue is not None}, stored)
-        self._said, self._offered = {}, monotonic()
-        self._of_kind = {kind: Run() for kind in Kind}
+        self._offered = monotonic()
         for event in events:
             self._apply(event)
+            if sum(map(len, self._of_kind.values())) >= _AT_ONCE:
+                self._take_in()
             self._offer()
-        for dialogue in list(self._said):
-            self._take_in(dialogue)
-            self._offer()
-        for kind, run in self._of_kind.items():
-            if run:
-                self._changes.kinds.add(kind)
-                self._take_in_all(kind, run)
-                self._offer()
+        self._take_in()
         return self._changes.rows(self._cache)
 
     def forget(self) -> None:
         self._cache.forget()
+        self._said.clear()
+        self._of_kind.clear()
 
     def _apply(self, recorded: Recorded) -> None:
         event = recorded.event
@@ -131,28 +127,46 @@ class Consciousness(Projection):
         )
         sent_at = [message.sent_at for message in messages]
         run.extend(recorded.position, directions, sent_at)
-        self._of_kind[state.kind].extend(recorded.position, directions, sent_at)
-        if len(run) >= _AT_ONCE:
-            self._take_in(dialogue)
+        whole = self._of_kind.setdefault(state.kind, Run())
+        whole.extend(recorded.position, directions, sent_at)
 
-    def _take_in(self, dialogue: UUID) -> None:
-        """What was said in a dialogue since this was done the last time."""
-        run = self._said.pop(dialogue)
-        state, measures = self._cache.dialogue(dialogue)
-        replied_to = {place: self._replied_to(dialogue, state, run, earlier) for place, earlier in run.replies}
-        response_times = answers(state.turns, run, replied_to)
-        measures.respond(*response_times)
-        self._cache.kind(state.kind).respond(*response_times)
-        for episode in add_run(measures, run):
-            self._changes.ended(dialogue, episode)
+    def _take_in(self) -> None:
+        """What was said since this was done the last time."""
+        if not self._said:
+            return
+        dialogues = {dialogue: self._cache.dialogue(dialogue) for dialogue in self._said}
+        self._time_answers(dialogues)
+        self._offer()
+        scopes: dict[UUID | Kind, tuple[Measures, Run]] = {
+            dialogue: (measures, self._said[dialogue]) for dialogue, (_, measures) in dialogues.items()
+        }
+        scopes |= {kind: (self._cache.kind(kind), run) for kind, run in self._of_kind.items()}
+        for scope, episodes in zip(scopes, add_runs(list(scopes.values())), strict=True):
+            for episode in episodes:
+                self._changes.ended(scope, episode)
+        self._offer()
+        for dialogue, (state, _) in dialogues.items():
+            self._detect(dialogue, state, self._said[dialogue])
+            self._remember(dialogue, state, self._said[dialogue])
+            self._offer()
+        self._changes.kinds.update(self._of_kind)
+        self._said.clear()
+        self._of_kind.clear()
+
+    def _time_answers(self, dialogues: Mapping[UUID, tuple[DialogueState, Measures]]) -> None:
+        said = []
+        for dialogue, (state, _) in dialogues.items():
+            run = self._said[dialogue]
+            replied_to = {place: self._replied_to(dialogue, state, run, earlier) for place, earlier in run.replies}
+            said.append((state.turns, run, replied_to))
+        for (state, measures), response_times in zip(dialogues.values(), answers(said), strict=True):
+            measures.respond(*response_times)
+            self._cache.kind(state.kind).respond(*response_times)
+
+    def _detect(self, dialogue: UUID, state: DialogueState, run: DialogueRun) -> None:
         for name, detector in state.detectors.each():
-            for finding in detector.add_run(run.first_sequence, run.directions, run.payloads):
+            for finding in detect(detector, run.first_sequence, run.directions, run.payloads):
                 self._changes.found(dialogue, state.kind, name, finding)
-        self._remember(dialogue, state, run)
-
-    def _take_in_all(self, kind: Kind, run: Run) -> None:
-        for episode in add_run(self._cache.kind(kind), run):
-            self._changes.ended(kind, episode)
 
     def _replied_to(self, dialogue: UUID, state: DialogueState, run: DialogueRun, earlier: int) -> Said:
         if earlier >= run.first_sequence:

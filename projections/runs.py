@@ -1,13 +1,16 @@
-"""Many consecutive messages taken in at once: the measures of the domain as formulas over whole arrays.
+"""Many messages taken in at once: the measures of the domain as formulas over whole arrays.
 
 What is done here to a state is what its `add` does with one message after the other, in a tenth of the time: the
 state afterwards is the same to the last bit. `domain.measures` and `domain.response_times` are the definition.
+
+The messages of many scopes stand in one array, a run of each scope after the other, because each array operation
+has its price, and most runs are short.
 """
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import Final
+from itertools import chain, compress
+from typing import Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -19,10 +22,13 @@ from domain.response_times import BOUNDS, ResponseTimes, Said, Turns
 from domain.tract import Direction, Tract
 from projections.states import Measures
 
-__all__ = ["DialogueRun", "Run", "add_run", "answers"]
+__all__ = ["DialogueRun", "Run", "add_runs", "answers"]
 
-FEWEST: Final = 40
-"""Messages of a run for which arrays take less time than a loop."""
+FEWEST: Final = 300
+"""Messages for which arrays take less time than a loop,"""
+
+FEWEST_OF_RUN: Final = 8
+"""and messages of a run for which it pays to have it among others in an array."""
 
 # The numbers, because arrays compare with a member of an enumeration ten times as slowly.
 _INTRA: Final = Direction.INTRA.value
@@ -32,6 +38,8 @@ _DIRECTIONS: Final = tuple(Direction)
 _LONGEST: Final = 2**63 - 1
 _UNKNOWN: Final = -(2**63)
 _BOUNDS: Final = np.array([min(bound, _LONGEST) for bound in BOUNDS])
+
+_T = TypeVar("_T", np.uint8, np.int64)
 
 Booleans = NDArray[np.bool_]
 Directions = NDArray[np.uint8]
@@ -85,47 +93,103 @@ class DialogueRun(Run, kw_only=True):
         return Said(_DIRECTIONS[self.directions[place]], self.sent_at[place])
 
 
-def add_run(measures: Measures, run: Run) -> list[Episode]:
-    """Take in all but the answers; returns the episodes that ended."""
-    if len(run) < FEWEST:
-        return _one_by_one(measures, run)
-    latest = _oldest_first(measures.episodes)
-    directions = np.frombuffer(latest + run.directions, np.uint8)
-    a, b = _counts(directions == _OUT), _counts(directions == _BACK)
-    before = len(latest)
-    _add_balance(measures.balance, run, a[before + 1 :] - a[before], b[before + 1 :] - b[before])
-    _add_coordination(measures.coordination, directions[before:])
-    return _add_episodes(measures.episodes, run, latest, a, b)
+Asked = tuple[Turns, Run, Mapping[int, Said]]
+"""Of a dialogue its turns, what is said next, and what that replies to where it says so, by places in the run."""
+
+Answers = tuple[ResponseTimes, ResponseTimes]
+"""What the internal and the external tract took."""
 
 
-def answers(turns: Turns, run: Run, replied_to: Mapping[int, Said]) -> tuple[ResponseTimes, ResponseTimes]:
-    """Take in the next messages of a dialogue.
+def add_runs(scopes: Sequence[tuple[Measures, Run]]) -> list[list[Episode]]:
+    """Take in all but the answers; returns the episodes that ended, for each scope."""
+    joined = _which_to_join([run for _, run in scopes])
+    of_joined = iter(_add_joined(list(compress(scopes, joined))) if any(joined) else ())
+    return [
+        next(of_joined) if is_joined else _add(*scope) for scope, is_joined in zip(scopes, joined, strict=True)
+    ]
 
-    Args:
-        turns: of the dialogue.
-        run: of the dialogue.
-        replied_to: by its place in the run, what a message replies to that names it.
 
-    Returns:
-        What the internal and the external tract took for the answers among them.
-    """
-    if len(run) < FEWEST:
-        return _answers_one_by_one(turns, run, replied_to)
-    directions = np.frombuffer(run.directions, np.uint8)
-    sent_at = _times(run.sent_at)
-    asked, asked_at = _ended_turns(turns, directions, sent_at)
-    for place, said in replied_to.items():
-        asked[place] = said.direction
-        asked_at[place] = _UNKNOWN if said.sent_at is None else said.sent_at
+def answers(dialogues: Sequence[Asked]) -> list[Answers]:
+    """Take in the next messages of dialogues; returns the answers among them, for each dialogue."""
+    joined = _which_to_join([run for _, run, _ in dialogues])
+    of_joined = iter(_join_answers(list(compress(dialogues, joined))) if any(joined) else ())
+    return [
+        next(of_joined) if is_joined else _answers(*asked)
+        for asked, is_joined in zip(dialogues, joined, strict=True)
+    ]
+
+
+def _which_to_join(runs: Sequence[Run]) -> list[bool]:
+    long = [len(run) >= FEWEST_OF_RUN for run in runs]
+    enough = sum(map(len, compress(runs, long))) >= FEWEST
+    return long if enough else [False] * len(runs)
+
+
+def _add_joined(scopes: Sequence[tuple[Measures, Run]]) -> list[list[Episode]]:
+    joined = _Joined([run for _, run in scopes])
+    _add_coordination([measures.coordination for measures, _ in scopes], joined)
+    before = [_oldest_first(measures.episodes) for measures, _ in scopes]
+    windowed = _Windowed(joined, before)
+    _add_balance([measures.balance for measures, _ in scopes], windowed)
+    return _add_episodes([measures.episodes for measures, _ in scopes], before, windowed)
+
+
+def _join_answers(dialogues: Sequence[Asked]) -> list[Answers]:
+    joined = _Joined([run for _, run, _ in dialogues])
+    directions, sent_at = joined.directions, _times(list(chain.from_iterable(run.sent_at for run in joined.runs)))
+    asked, asked_at = _said_before([turns for turns, _, _ in dialogues], joined, sent_at)
+    for first, (_, _, replied_to) in zip(joined.firsts.tolist(), dialogues, strict=True):
+        for place, said in replied_to.items():
+            asked[first + place] = said.direction.value
+            asked_at[first + place] = _UNKNOWN if said.sent_at is None else said.sent_at
     answered = (directions != _INTRA) & (asked != _INTRA) & (asked != directions)
     known = (sent_at != _UNKNOWN) & (asked_at != _UNKNOWN)
     durations = np.where(known, sent_at - asked_at, -1)
-    return _sketch(durations[answered & (directions == _OUT)]), _sketch(
-        durations[answered & (directions == _BACK)]
-    )
+    tracts = 2 * joined.owners + (directions == _BACK)
+    sketches = _sketches(durations[answered], tracts[answered], 2 * len(dialogues))
+    return list(zip(sketches[::2], sketches[1::2], strict=True))
 
 
-def _one_by_one(measures: Measures, run: Run) -> list[Episode]:
+class _Joined:
+    """Runs one after the other.
+
+    Attributes:
+        lengths: of each run.
+        firsts, lasts: where each run has its first and its last message.
+        owners: for each message the number of its run.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.runs = runs
+        self.lengths = np.array([len(run) for run in runs])
+        self.firsts = self.lengths.cumsum() - self.lengths
+        self.lasts = self.firsts + self.lengths - 1
+        self.owners = np.arange(len(runs)).repeat(self.lengths)
+        self.directions = np.frombuffer(b"".join([run.directions for run in runs]), np.uint8)
+
+
+class _Windowed:
+    """Runs one after the other, each behind the window before it.
+
+    Attributes:
+        a, b: messages from internal to external and back, up to each message, the one before the first included.
+        begins: where each window has its begin.
+        befores: where the last message before each run is.
+        places: where the messages of the runs are.
+    """
+
+    def __init__(self, joined: _Joined, before: Sequence[bytearray]) -> None:
+        self.joined = joined
+        pairs = zip(before, [run.directions for run in joined.runs], strict=True)
+        directions = np.frombuffer(b"".join(chain.from_iterable(pairs)), np.uint8)
+        self.a, self.b = _counts(directions == _OUT), _counts(directions == _BACK)
+        windows = np.array([len(window) for window in before])
+        self.befores = windows.cumsum() + joined.firsts
+        self.begins = self.befores - windows
+        self.places = np.arange(1, len(joined.owners) + 1) + windows.cumsum()[joined.owners]
+
+
+def _add(measures: Measures, run: Run) -> list[Episode]:
     ended = []
     for place, (direction, sent_at) in enumerate(zip(run.directions, run.sent_at, strict=True)):
         episode = measures.add(_DIRECTIONS[direction], run.position(place), sent_at)
@@ -134,9 +198,7 @@ def _one_by_one(measures: Measures, run: Run) -> list[Episode]:
     return ended
 
 
-def _answers_one_by_one(
-    turns: Turns, run: Run, replied_to: Mapping[int, Said]
-) -> tuple[ResponseTimes, ResponseTimes]:
+def _answers(turns: Turns, run: Run, replied_to: Mapping[int, Said]) -> Answers:
     internal, external = ResponseTimes(), ResponseTimes()
     for place, (direction, sent_at) in enumerate(zip(run.directions, run.sent_at, strict=True)):
         response = turns.add(_DIRECTIONS[direction], sent_at, replied_to.get(place))
@@ -154,30 +216,51 @@ def _counts(those: Booleans) -> Integers:
 
 def _ratios(a: Integers, b: Integers) -> Ratios:
     """`balance_ratio`, place by place."""
-    larger = np.maximum(a, b)
-    return np.minimum(a, b) / np.maximum(larger, 1)
+    return np.minimum(a, b) / np.maximum(np.maximum(a, b), 1)
 
 
-def _add_balance(balance: Balance, run: Run, a: Integers, b: Integers) -> None:
-    """a, b: messages of the run in each direction, up to each of its messages."""
-    a, b = balance.internal_to_external + a, balance.external_to_internal + b
-    balanced = np.flatnonzero(_ratios(a, b) > BALANCED_ABOVE)
-    balance.total_messages += len(run)
-    balance.internal_to_external, balance.external_to_internal = int(a[-1]), int(b[-1])
-    if len(balanced):
-        balance.balanced_dialogue_events += len(balanced)
-        balance.last_emergence_at = run.sent_at[balanced[-1]]
+def _previous(values: NDArray[_T], owners: Integers, first: NDArray[_T]) -> NDArray[_T]:
+    """What stands before each value; before the first one of an owner, what is given for that."""
+    previous = np.empty_like(values)
+    previous[1:] = values[:-1]
+    begins = np.flatnonzero(np.diff(owners, prepend=-1))
+    previous[begins] = first[owners[begins]]
+    return previous
 
 
-def _add_coordination(coordination: Coordination, directions: Directions) -> None:
-    cross = directions[directions != _INTRA]
-    if not len(cross):
-        return
-    out = int(np.count_nonzero(cross == _OUT))
-    coordination.internal_to_external += out
-    coordination.external_to_internal += len(cross) - out
-    coordination.runs += int(np.count_nonzero(cross[1:] != cross[:-1])) + int(cross[0] != coordination.last.value)
-    coordination.last = _DIRECTIONS[cross[-1]]
+def _add_balance(balances: Sequence[Balance], windowed: _Windowed) -> None:
+    joined, places = windowed.joined, windowed.places
+    a_before = np.array([balance.internal_to_external for balance in balances]) - windowed.a[windowed.befores]
+    b_before = np.array([balance.external_to_internal for balance in balances]) - windowed.b[windowed.befores]
+    a, b = windowed.a[places] + a_before[joined.owners], windowed.b[places] + b_before[joined.owners]
+    balanced = _ratios(a, b) > BALANCED_ABOVE
+    numbers = np.add.reduceat(balanced, joined.firsts, dtype=np.int64)
+    latest = np.maximum.reduceat(np.where(balanced, np.arange(len(balanced)), -1), joined.firsts) - joined.firsts
+    columns = (column.tolist() for column in (a[joined.lasts], b[joined.lasts], numbers, latest))
+    for balance, run, out, back, number, place in zip(balances, joined.runs, *columns, strict=True):
+        balance.total_messages += len(run)
+        balance.internal_to_external, balance.external_to_internal = out, back
+        if number:
+            balance.balanced_dialogue_events += number
+            balance.last_emergence_at = run.sent_at[place]
+
+
+def _add_coordination(coordinations: Sequence[Coordination], joined: _Joined) -> None:
+    [cross] = joined.directions.nonzero()
+    directions, owners = joined.directions[cross], joined.owners[cross]
+    last = np.array([coordination.last.value for coordination in coordinations], np.uint8)
+    turned = directions != _previous(directions, owners, last)
+    last[owners] = directions  # of each owner the last one stays
+    number = len(coordinations)
+    out, back, runs = (
+        np.bincount(owners[those], minlength=number).tolist()
+        for those in (directions == _OUT, directions == _BACK, turned)
+    )
+    for place, coordination in enumerate(coordinations):
+        coordination.internal_to_external += out[place]
+        coordination.external_to_internal += back[place]
+        coordination.runs += runs[place]
+        coordination.last = _DIRECTIONS[last[place]]
 
 
 def _oldest_first(episodes: Episodes) -> bytearray:
@@ -189,33 +272,37 @@ def _rotated(ring: bytearray, places: int) -> bytearray:
     return ring[places:] + ring[:places]
 
 
-def _add_episodes(episodes: Episodes, run: Run, latest: bytearray, a: Integers, b: Integers) -> list[Episode]:
-    """a, b: messages in each direction, up to each of `latest` and of the run."""
-    window = episodes.settings.window
-    # The first window that is full ends within the run, or, when it was full before, one message earlier.
-    a_in, b_in = a[window:] - a[:-window], b[window:] - b[:-window]
-    first = max(0, window - 1 - len(latest))
-    if len(latest) == window:
-        a_in, b_in = a_in[1:], b_in[1:]
-    ratios = _ratios(a_in, b_in)
-    emergent = (np.minimum(a_in, b_in) > episodes.settings.minimum) & (ratios > episodes.settings.threshold)
-    changes = np.flatnonzero(emergent[1:] != emergent[:-1]) + 1
-    ended = []
-    for start, stop in pairwise([0, *changes.tolist(), len(emergent)]):
-        if start == stop:
-            continue
-        if emergent[start]:
-            _grow(episodes, run, range(first + start, first + stop), float(ratios[start:stop].max()))
+def _add_episodes(
+    all_episodes: Sequence[Episodes], before: Sequence[bytearray], windowed: _Windowed
+) -> list[list[Episode]]:
+    joined, settings = windowed.joined, all_episodes[0].settings
+    first = windowed.places - settings.window
+    full = first >= windowed.begins[joined.owners]
+    first = np.maximum(first, 0)
+    a, b = windowed.a[windowed.places] - windowed.a[first], windowed.b[windowed.places] - windowed.b[first]
+    ratios = _ratios(a, b)
+    emergent = full & (np.minimum(a, b) > settings.minimum) & (ratios > settings.threshold)
+    starts = np.flatnonzero(np.diff(emergent, prepend=False) | np.diff(joined.owners, prepend=-1).astype(np.bool_))
+    peaks = np.maximum.reduceat(ratios, starts)
+    owners = joined.owners[starts]
+    firsts = starts - joined.firsts[owners]
+    lasts = np.append(starts[1:], len(emergent)) - joined.firsts[owners] - 1
+    ended: list[list[Episode]] = [[] for _ in all_episodes]
+    columns = (column.tolist() for column in (owners, emergent[starts], firsts, lasts, peaks))
+    for owner, is_emergent, start, last, peak in zip(*columns, strict=True):
+        episodes = all_episodes[owner]
+        if is_emergent:
+            _grow(episodes, joined.runs[owner], start, last, peak)
         elif episodes.under_way is not None:
-            ended.append(episodes.under_way)
+            ended[owner].append(episodes.under_way)
             episodes.under_way = None
-    _slide(episodes, latest, run)
+    for episodes, latest, run in zip(all_episodes, before, joined.runs, strict=True):
+        _slide(episodes, latest, run)
     return ended
 
 
-def _grow(episodes: Episodes, run: Run, places: range, peak: float) -> None:
+def _grow(episodes: Episodes, run: Run, first: int, last: int, peak: float) -> None:
     """By emergent messages, one after the other."""
-    first, last = places[0], places[-1]
     episode = episodes.under_way
     if episode is None:
         episode = episodes.under_way = Episode(
@@ -249,30 +336,35 @@ def _times(sent_at: Sequence[int | None]) -> Integers:
         return np.array([_UNKNOWN if at is None else at for at in sent_at], np.int64)
 
 
-def _ended_turns(turns: Turns, directions: Directions, sent_at: Integers) -> tuple[Directions, Integers]:
+def _said_before(all_turns: Sequence[Turns], joined: _Joined, sent_at: Integers) -> tuple[Directions, Integers]:
     """For each cross-tract message direction and time of the one before it, which need not be of another turn."""
-    asked, asked_at = np.zeros_like(directions), np.full_like(sent_at, _UNKNOWN)
-    [cross] = directions.nonzero()
-    if len(cross):
-        asked[cross[0]] = turns.last.value
-        asked_at[cross[0]] = _UNKNOWN if turns.last_sent_at is None else turns.last_sent_at
-        asked[cross[1:]] = directions[cross[:-1]]
-        asked_at[cross[1:]] = sent_at[cross[:-1]]
-        turns.last = _DIRECTIONS[directions[cross[-1]]]
-        last_sent_at = int(sent_at[cross[-1]])
-        turns.last_sent_at = None if last_sent_at == _UNKNOWN else last_sent_at
+    [cross] = joined.directions.nonzero()
+    directions, times, owners = joined.directions[cross], sent_at[cross], joined.owners[cross]
+    last = np.array([turns.last.value for turns in all_turns], np.uint8)
+    last_sent_at = _times([turns.last_sent_at for turns in all_turns])
+    asked, asked_at = np.zeros_like(joined.directions), np.full_like(sent_at, _UNKNOWN)
+    asked[cross] = _previous(directions, owners, last)
+    asked_at[cross] = _previous(times, owners, last_sent_at)
+    last[owners], last_sent_at[owners] = directions, times  # of each owner the last one stays
+    for turns, direction, at in zip(all_turns, last.tolist(), last_sent_at.tolist(), strict=True):
+        turns.last = _DIRECTIONS[direction]
+        turns.last_sent_at = None if at == _UNKNOWN else at
     return asked, asked_at
 
 
-def _sketch(durations: Integers) -> ResponseTimes:
-    known = durations[durations >= 0]
-    positive = known[known > 0]
-    counts = np.bincount(np.searchsorted(_BOUNDS, positive))
-    [buckets] = counts.nonzero()
-    return ResponseTimes(
-        count=len(known),
-        unknown=len(durations) - len(known),
-        longest=int(positive.max(initial=0)),
-        zeros=len(known) - len(positive),
-        buckets=dict(zip(buckets.tolist(), counts[buckets].tolist(), strict=True)),
-    )
+def _sketches(durations: Integers, owners: Integers, number: int) -> list[ResponseTimes]:
+    """Of each owner's durations; those below 0 are unknown."""
+    unknown = np.bincount(owners[durations < 0], minlength=number)
+    known = np.bincount(owners[durations >= 0], minlength=number)
+    zeros = np.bincount(owners[durations == 0], minlength=number)
+    longest = np.zeros(number, np.int64)
+    np.maximum.at(longest, owners, durations)
+    columns = (column.tolist() for column in (known, unknown, longest, zeros))
+    sketches = [ResponseTimes(*values) for values in zip(*columns, strict=True)]
+    positive = durations > 0
+    buckets = np.searchsorted(_BOUNDS, durations[positive])
+    found, counts = np.unique(owners[positive] * len(_BOUNDS) + buckets, return_counts=True)
+    of, buckets = np.divmod(found, len(_BOUNDS))
+    for owner, bucket, count in zip(of.tolist(), buckets.tolist(), counts.tolist(), strict=True):
+        sketches[owner].buckets[bucket] = count
+    return sketches

@@ -111,6 +111,22 @@ def test_fold_is_the_same_in_batches_of_any_size(history: list[Happening], page:
     assert folded(pages, head) == folded(whole, head)
 
 
+@settings(max_examples=25, deadline=None)
+@given(histories, st.integers(1, 5), st.integers(1, 30))
+def test_fold_of_whole_runs_is_that_of_one_message_after_the_other(
+    history: list[Happening], page: int, at_once: int
+) -> None:
+    single, whole = MemoryLog(page=1), MemoryLog(page=page)
+    head = written(history, single)
+    written(history, whole)
+    expected = folded(single, head)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("projections.runs.FEWEST", 1)
+        patch.setattr("projections.runs.FEWEST_OF_RUN", 1)
+        patch.setattr("projections.consciousness._AT_ONCE", at_once)
+        assert folded(whole, head) == expected
+
+
 def test_runner_that_follows_a_growing_log_agrees_with_a_fold_from_scratch(models: ReadModels) -> None:
     log = MemoryLog()
     with running(runner_of(log, models, small), log) as runner:
