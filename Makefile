@@ -35,6 +35,7 @@ stress: $(VENV)/development
 bench: $(VENV)/development
 	$(BIN)/python benchmarks/bench_append.py --growth 1000000
 	$(BIN)/python benchmarks/bench_read.py
+	$(BIN)/python benchmarks/bench_fold.py
 	$(BIN)/python benchmarks/bench_delivery.py
 
 mutate: $(VENV)/development

@@ -157,7 +157,9 @@ def private_server(fsync: Literal["always", "everysec"]) -> Iterator[PrivateServ
         yield server
 
 
-def fill(log: DialogueLog, events: int, *, dialogues: int = 1, messages: int = 1) -> list[UUID]:
+def fill(
+    log: DialogueLog, events: int, *, dialogues: int = 1, messages: int = 1, say: Callable[[], Message] = _stamped
+) -> list[UUID]:
     """Append dialogues whose events alternate: of so many events, each but the first with so many messages."""
     now = datetime.now(UTC)
     made = [Dialogue.open(uuid4(), "bench", {}, now=now) for _ in range(dialogues)]
@@ -165,7 +167,7 @@ def fill(log: DialogueLog, events: int, *, dialogues: int = 1, messages: int = 1
     for start in range(0, events, step):
         for _ in range(max(start, 1), min(start + step, events)):
             for dialogue in made:
-                dialogue.convey([_stamped() for _ in range(messages)], now=now)
+                dialogue.convey([say() for _ in range(messages)], now=now)
         alternating = chain.from_iterable(zip(*(dialogue.collect_events() for dialogue in made), strict=True))
         log.recorder.insert_events([log.mapper.to_stored_event(event) for event in alternating])
     return [dialogue.id for dialogue in made]
