@@ -37,6 +37,7 @@ bench: $(VENV)/development
 	$(BIN)/python benchmarks/bench_read.py
 	$(BIN)/python benchmarks/bench_fold.py
 	$(BIN)/python benchmarks/bench_delivery.py
+	$(BIN)/python benchmarks/bench_rebuild.py
 
 mutate: $(VENV)/development
 	$(BIN)/python tests/mutate.py

@@ -17,6 +17,7 @@ from application.explanation import Explanation, Happening, State, Step
 from application.importing import ImportReport
 from application.inbox import ReplacedError
 from application.overview import InFlightCount, PendingCount, TractInbox
+from application.projections import Projections
 from application.reading import RecordedMessage
 from application.recorder import LogLostError, OutcomeUnknownError
 from application.round import Receipt
@@ -62,16 +63,26 @@ from projections.answers import (
     TractDeliveries,
 )
 from projections.errors import (
+    NoEarlierGenerationError,
     ProjectionError,
     ProjectionFailedError,
+    ProjectionPausedError,
     ProjectionStoppedError,
     ReadModelsBehindError,
     ReadModelTakenError,
+    RebuildFailedError,
+    RebuildUnderWayError,
+    UnknownProjectionError,
     ViewsFileError,
 )
 from projections.fold import Recorded
+from projections.folding import OnError
+from projections.model import Difference, Parked
+from projections.models import Generation
 from projections.queries import DialogueSort
+from projections.rebuild import Progress, Rebuilt, Verdict
 from projections.states import Status
+from projections.status import ProjectionState, ProjectionStatus
 
 __all__ = [
     "BackpressureError",
@@ -96,12 +107,14 @@ __all__ = [
     "DialogueRecordedError",
     "DialogueSort",
     "DialogueSummary",
+    "Difference",
     "Direction",
     "Durations",
     "EmptyBatchError",
     "Explanation",
     "FindingList",
     "FindingSummary",
+    "Generation",
     "Group",
     "Grouping",
     "Happening",
@@ -120,17 +133,28 @@ __all__ = [
     "MessageNotFoundError",
     "Minute",
     "MinuteList",
+    "NoEarlierGenerationError",
+    "OnError",
     "Outcome",
     "OutcomeUnknownError",
+    "Parked",
     "PendingCount",
     "PersistenceError",
     "Priority",
     "Problem",
+    "Progress",
     "ProjectionError",
     "ProjectionFailedError",
+    "ProjectionPausedError",
+    "ProjectionState",
+    "ProjectionStatus",
     "ProjectionStoppedError",
+    "Projections",
     "ReadModelTakenError",
     "ReadModelsBehindError",
+    "RebuildFailedError",
+    "RebuildUnderWayError",
+    "Rebuilt",
     "Receipt",
     "Recorded",
     "RecordedMessage",
@@ -147,8 +171,10 @@ __all__ = [
     "Tract",
     "TractDeliveries",
     "TractInbox",
+    "UnknownProjectionError",
     "UnknownTopicError",
     "UnreadableEventError",
+    "Verdict",
     "Verification",
     "ViewsFileError",
 ]

@@ -10,6 +10,8 @@ from typing import Self, TypedDict, TypeVar, Unpack
 from uuid import UUID, uuid4
 from weakref import WeakValueDictionary
 
+from sqlalchemy import Connection
+
 from application.agents import Agent, Attachment
 from application.commands import Close, Convey, Open
 from application.dead_letters import DeadLetters
@@ -19,6 +21,8 @@ from application.explanation import Explanation, explain
 from application.importing import ImportReport, import_transcripts
 from application.overview import TractInbox, inboxes
 from application.parts import Parts
+from application.projections import Projections
+from application.read_side import Moment
 from application.reading import RecordedMessage
 from application.round import Receipt
 from application.settings import Settings
@@ -321,10 +325,11 @@ class CorpusCallosum:
         parts, files = self._open, [Path(path) for path in paths]
         return await import_transcripts(parts.log, parts.writer, parts.reader, files, progress)
 
-    # The read models. Each answer includes at least position `at_least`; None: all that is stored when asked.
+    # The read models. An answer includes at least position `at_least`; None: all that is stored when asked. Or it
+    # is as of a moment: a position, or a time of the log's, which needs a time zone.
 
     async def consciousness_metrics(
-        self, scope: UUID | Kind = Kind.LIVE, *, at_least: int | None = None
+        self, scope: UUID | Kind = Kind.LIVE, *, at_least: int | None = None, as_of: Moment | None = None
     ) -> ConsciousnessMetrics:
         """Balance, emergence, coordination and response times of a dialogue, or of all dialogues of a kind.
 
@@ -334,12 +339,14 @@ class CorpusCallosum:
         """
         if not isinstance(scope, Kind):
             check_id(scope)
-        return await self._ask_about(scope, lambda queries: queries.consciousness_metrics(scope), at_least)
+        return await self._ask_about(scope, lambda queries: queries.consciousness_metrics(scope), at_least, as_of)
 
-    async def dialogue(self, dialogue: UUID, *, at_least: int | None = None) -> DialogueSummary:
+    async def dialogue(
+        self, dialogue: UUID, *, at_least: int | None = None, as_of: Moment | None = None
+    ) -> DialogueSummary:
         """One dialogue's row of `dialogues`. Raises DialogueNotFoundError."""
         check_id(dialogue)
-        return await self._ask_about(dialogue, lambda queries: queries.dialogue(dialogue), at_least)
+        return await self._ask_about(dialogue, lambda queries: queries.dialogue(dialogue), at_least, as_of)
 
     async def dialogues(
         self,
@@ -351,6 +358,7 @@ class CorpusCallosum:
         descending: bool = True,
         limit: int = 50,
         at_least: int | None = None,
+        as_of: Moment | None = None,
     ) -> DialogueList:
         """The dialogues that match all that is given; what is not known comes last in either order."""
         of_kind, of_status = member(Kind, kind), member(Status, status)
@@ -361,12 +369,19 @@ class CorpusCallosum:
                 kind=of_kind, status=of_status, pattern=pattern, sort=by, descending=descending, limit=limit
             )
 
-        return await self._open.read_side.ask(query, at_least)
+        return await self._open.read_side.ask(query, at_least, as_of)
 
-    async def grouped(self, by: str, kind: Kind = Kind.RECORDED, *, at_least: int | None = None) -> Grouping:
+    async def grouped(
+        self,
+        by: str,
+        kind: Kind = Kind.RECORDED,
+        *,
+        at_least: int | None = None,
+        as_of: Moment | None = None,
+    ) -> Grouping:
         """The dialogues of a kind by the values of one of their attributes, with the measures' means."""
         of_kind = member(Kind, kind) or Kind.RECORDED
-        return await self._open.read_side.ask(lambda queries: queries.grouped(by, of_kind), at_least)
+        return await self._open.read_side.ask(lambda queries: queries.grouped(by, of_kind), at_least, as_of)
 
     async def findings(
         self,
@@ -376,6 +391,7 @@ class CorpusCallosum:
         pattern: str | None = None,
         limit: int = 100,
         at_least: int | None = None,
+        as_of: Moment | None = None,
     ) -> FindingList:
         """Patterns that were found, in the order of their dialogues and messages."""
         if dialogue is not None:
@@ -385,7 +401,34 @@ class CorpusCallosum:
         def query(queries: Queries) -> FindingList:
             return queries.findings(dialogue=dialogue, kind=of_kind, pattern=pattern, limit=limit)
 
-        return await self._open.read_side.ask(query, at_least)
+        return await self._open.read_side.ask(query, at_least, as_of)
+
+    async def read_model(
+        self,
+        projection: str,
+        query: Callable[[Connection, int], _T],
+        *,
+        at_least: int | None = None,
+        as_of: Moment | None = None,
+    ) -> _T:
+        """Any projection's tables.
+
+        Args:
+            projection: its name.
+            query: gets a connection that sees one state of them, and up to which position the log is folded in it.
+                It is called in another thread, and what it returns is returned.
+            at_least: see above.
+            as_of: see above.
+
+        Raises:
+            UnknownProjectionError
+        """
+        return await self._open.read_side.read(projection, query, at_least, as_of)
+
+    @property
+    def projections(self) -> Projections:
+        """The read models as such: how they fare; to rebuild, compare, pause, and put back."""
+        return self._open.projections
 
     async def deliveries(
         self, *, at_least: int | None = None, as_of: int | datetime | None = None
@@ -487,7 +530,9 @@ class CorpusCallosum:
             raise CallosumClosedError
         return self._parts
 
-    async def _ask_about(self, scope: UUID | Kind, query: Callable[[Queries], _T], at_least: int | None) -> _T:
+    async def _ask_about(
+        self, scope: UUID | Kind, query: Callable[[Queries], _T], at_least: int | None, as_of: Moment | None
+    ) -> _T:
         if isinstance(scope, Kind):
-            return await self._open.read_side.ask(query, at_least)
-        return await self._open.read_side.ask_about(scope, query, at_least)
+            return await self._open.read_side.ask(query, at_least, as_of)
+        return await self._open.read_side.ask_about(scope, query, at_least, as_of)

@@ -6,8 +6,7 @@ the library would otherwise store and import: nothing in a state can make this p
 registered topics are read. Compression and encryption are the library's (COMPRESSOR_TOPIC, CIPHER_KEY).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -16,29 +15,13 @@ from eventsourcing.domain import BaseAggregate, CanInitAggregate, CanMutateAggre
 from eventsourcing.persistence import Mapper, StoredEvent
 
 from application.errors import UnknownTopicError, UnreadableEventError
+from application.upcasts import UPCASTS, Upcast
 from domain.consumer import Consumer
 from domain.dialogue import Dialogue
 
-__all__ = ["EventMapper", "Upcast", "events_of", "stored_fields"]
+__all__ = ["EventMapper", "events_of", "stored_fields"]
 
 _KNOWN_ELSEWHERE = {"originator_id", "originator_version", "originator_topic"}
-
-
-@dataclass(frozen=True)
-class Upcast:
-    """How events of an old topic are read today.
-
-    Attributes:
-        topic: the old one.
-        state: an array-like Struct with the fields as they were stored then.
-        event_class: today's class.
-        convert: the fields of today's class, by name, from an instance of `state`.
-    """
-
-    topic: str
-    state: type[msgspec.Struct]
-    event_class: type[CanMutateAggregate[UUID]]
-    convert: Callable[[Any], dict[str, Any]]
 
 
 def events_of(aggregate: type[BaseAggregate[UUID]]) -> list[Any]:
@@ -97,7 +80,7 @@ class EventMapper(Mapper[UUID]):
     """The library's mapper, with typed decoders for the aggregates and upcasts named here and nothing else."""
 
     aggregates: ClassVar[Sequence[type[BaseAggregate[UUID]]]] = (Dialogue, Consumer)
-    upcasts: ClassVar[Sequence[Upcast]] = ()
+    upcasts: ClassVar[Sequence[Upcast]] = UPCASTS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

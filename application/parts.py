@@ -15,11 +15,12 @@ from application.dead_letters import DeadLetters
 from application.errors import StoreSettingsError
 from application.inbox import Inbox, NotEmptyError
 from application.log import DialogueLog
+from application.projections import Projections
 from application.read_side import ReadSide
 from application.reading import Reader
-from application.settings import USUAL_CAPACITY, Settings, store_environment, views_path
-from domain.measures import EmergenceSettings
+from application.settings import USUAL_CAPACITY, Settings, emergence, store_environment, views_path
 from domain.tract import Tract
+from projections.errors import UnknownProjectionError
 from projections.models import ReadModels
 from projections.registry import projections
 
@@ -32,15 +33,19 @@ class Parts:
     def __init__(self, log: DialogueLog, models: ReadModels, settings: Settings) -> None:
         self.log = log
         self.reader = Reader(log)
+        makers = projections(emergence(settings))
+        for name in settings.on_error:
+            if name not in makers:
+                raise UnknownProjectionError(name, list(makers))
         self.read_side = ReadSide(
             log,
             self.reader,
             models,
-            makers=projections(emergence(settings)),
+            makers=makers,
             on_error=settings.policy_of if settings.project else None,
             patience=settings.fold_timeout,
         )
-        self.writer = Writer(log, clock=lambda: datetime.now(UTC))
+        self.projections = Projections(log, self.reader, self.read_side, settings)
         self.bells = Bells(log.recorder.inbox)
         self.writer = Writer(log, self.bells, clock=lambda: datetime.now(UTC))
         self.answers = Answers(log, self.reader)
@@ -101,7 +106,3 @@ def _configure(inbox: Inbox, tract: Tract, settings: Settings) -> None:
         inbox.configure(tract, capacity)
     if settings.ordered is not None:
         inbox.order(tract, tract in settings.ordered)
-
-
-def emergence(settings: Settings) -> EmergenceSettings:
-    return EmergenceSettings(settings.emergence_window, settings.emergence_minimum, settings.emergence_threshold)

@@ -30,11 +30,14 @@ from projections.models import ReadModels, State
 from projections.queries import Queries
 from projections.runner import Runner, Watch
 
-__all__ = ["ReadSide"]
+__all__ = ["Moment", "ReadSide"]
 
 _LOOK_EVERY = 0.03
 _PATIENCE = 5.0
 """Seconds without any progress after which nobody seems to fold."""
+
+Moment = int | datetime
+"""A position of the log, or a time of the log's: the position reached by then."""
 
 _T = TypeVar("_T")
 
@@ -70,6 +73,8 @@ class ReadSide:
         self._reader = reader
         self.models = models
         self.makers = makers
+        self._kinds = {name: make() for name, make in makers.items()}
+        self._versions = {name: version_of(projection) for name, projection in self._kinds.items()}
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self._moved = asyncio.Event()
@@ -96,7 +101,7 @@ class ReadSide:
         self,
         query: Callable[[Queries], _T],
         at_least: int | None = None,
-        at: int | datetime | None = None,
+        at: Moment | None = None,
     ) -> _T:
         """Put a query to the consciousness read model, and return its answer.
 
@@ -120,11 +125,11 @@ class ReadSide:
         projection: str,
         query: Callable[[Connection, int], _T],
         at_least: int | None = None,
-        at: int | datetime | None = None,
+        at: Moment | None = None,
     ) -> _T:
         """The same of any projection: the query gets a connection, and up to which position the log is folded."""
         if at is not None:
-            position = await self._position_of(at)
+            position = await self._position_of(projection, at)
             return await self._answer(projection, position, lambda: self._as_of(projection, query, position))
         position = await self._position(projection, at_least)
         return await self._answer(projection, position, lambda: self._now(projection, query, position))
@@ -134,7 +139,7 @@ class ReadSide:
         dialogue: UUID,
         query: Callable[[Queries], _T],
         at_least: int | None,
-        at: int | datetime | None = None,
+        at: Moment | None = None,
     ) -> _T:
         """The same about one dialogue, which may be younger than the read models are."""
         try:
@@ -158,7 +163,7 @@ class ReadSide:
 
     def _as_of(self, projection: str, query: Callable[[Connection, int], _T], position: int) -> _T:
         instance = self.makers[projection]()
-        generation = self.models.current(projection, version_of(instance))
+        generation = self.models.current(projection, self._versions[projection])
         if generation is None:
             raise _BehindError(0)
         model = self.models.model(generation, instance)
@@ -168,11 +173,10 @@ class ReadSide:
 
     @contextmanager
     def _served(self, projection: str, position: int) -> Iterator[tuple[Connection, Checkpoint]]:
-        instance = self.makers[projection]()
-        generation = self.models.serving(projection, version_of(instance))
+        generation = self.models.serving(projection, self._versions[projection])
         if generation is None:
             raise _BehindError(0)
-        with self.models.model(generation, instance).reading() as connection:
+        with self.models.model(generation, self._kinds[projection]).reading() as connection:
             yield connection, self._check(projection, read_checkpoint(connection), position)
 
     def _check(self, projection: str, checkpoint: Checkpoint | None, position: int) -> Checkpoint:
@@ -184,10 +188,10 @@ class ReadSide:
             raise _BehindError(checkpoint.position)
         return checkpoint
 
-    async def _position_of(self, moment: int | datetime) -> int:
+    async def _position_of(self, projection: str, moment: Moment) -> int:
         if isinstance(moment, datetime):
             return await self._reader.position_at(moment)
-        head = await self._trusted_head(Consciousness.NAME)
+        head = await self._trusted_head(projection)
         if not 0 <= moment <= head:
             raise InvalidCommandError("position to answer as of", f"is {moment}; the log ends at {head}")
         return moment
@@ -265,9 +269,9 @@ class ReadSide:
     async def end(self) -> None:
         """After the recorder's `interrupt`: fold no more."""
         self._closed = True
-        await asyncio.to_thread(self._watch.stop)
         for runner in self._runners.values():
             await asyncio.to_thread(runner.stop)
+        await asyncio.to_thread(self._watch.stop)  # after them, because one might hang
 
     async def close(self) -> None:
         """After `end`, and when no query is under way any more."""

@@ -9,10 +9,20 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from application.errors import InvalidURLError, StoreSettingsError
+from domain.measures import EmergenceSettings
 from domain.tract import Tract
 from projections.folding import OnError
 
-__all__ = ["IN_MEMORY", "USUAL_CAPACITY", "Settings", "log_file", "sqlite_path", "store_environment", "views_path"]
+__all__ = [
+    "IN_MEMORY",
+    "USUAL_CAPACITY",
+    "Settings",
+    "emergence",
+    "log_file",
+    "sqlite_path",
+    "store_environment",
+    "views_path",
+]
 
 IN_MEMORY: Final = "sqlite://"
 USUAL_CAPACITY: Final = 10_000
@@ -66,6 +76,11 @@ class Settings(BaseSettings):
     def _by_projection(cls, told: object) -> object:
         return dict(word.partition("=")[::2] for word in told.split()) if isinstance(told, str) else told
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether another process can open the log."""
+        return self.url != IN_MEMORY
+
     def policy_of(self, projection: str) -> OnError:
         return self.on_error.get(projection, OnError.PARK)
 
@@ -75,6 +90,10 @@ class Settings(BaseSettings):
         if not isinstance(told, str):
             return told
         return [] if told == "none" else [name.strip() for name in told.split(",")]
+
+
+def emergence(settings: Settings) -> EmergenceSettings:
+    return EmergenceSettings(settings.emergence_window, settings.emergence_minimum, settings.emergence_threshold)
 
 
 def store_environment(url: str) -> dict[str, str]:

@@ -1,11 +1,9 @@
-"""Patterns in what is said in a dialogue, and the detectors that find them.
+"""Patterns in what is said in a dialogue: what a detector is, what it finds, and when two messages say the same.
 
-A new pattern is one class like `Repetition` and one line in `Detectors`. A detector sees the messages of one
-dialogue in order, decides without clock or I/O, and keeps a state that is small and can be stored as MessagePack
-at any point.
+A detector sees the messages of one dialogue in order, decides without clock or I/O, and keeps a state that is
+small and can be stored as MessagePack at any point. `repetition` has one; `detectors` has the list of all.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from itertools import count
@@ -16,16 +14,7 @@ import msgspec
 from domain.message import Payload
 from domain.tract import Direction
 
-__all__ = [
-    "PATTERNS",
-    "Detector",
-    "Detectors",
-    "Finding",
-    "Repetition",
-    "detect",
-    "fingerprint",
-    "what_is_said",
-]
+__all__ = ["WAYS", "Detector", "Finding", "canonical", "detect", "fingerprint", "fingerprint_of", "what_is_said"]
 
 _encode: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 _IDS: Final = frozenset({"id", "tool_call_id", "tool_use_id"})
@@ -34,7 +23,7 @@ _DIRECTIONS: Final = tuple(Direction)
 _PREFIXES: Final = tuple(_encode((direction, None))[:-1] for direction in Direction)
 """How the encoding of a direction with something begins, whatever that is."""
 
-_WAYS: Final = {
+WAYS: Final = {
     Direction.INTERNAL_TO_EXTERNAL: "from internal to external",
     Direction.EXTERNAL_TO_INTERNAL: "from external to internal",
     Direction.INTRA: "within a tract",
@@ -73,96 +62,6 @@ class Detector(Protocol):
         ...
 
 
-class Repetition(msgspec.Struct):
-    """The same is said again within the last 20 messages of the dialogue.
-
-    Repetition: a message and an equal one among the 19 before it. Equal ones that follow each other so are one
-    finding. It is an echo loop from the moment when three of its messages lie within 20; three that do not, a
-    message said a second and a third time 19 messages apart each, stay a repetition. So echo loops are among
-    the repetitions, not beside them.
-
-    Attributes:
-        last: by fingerprint the last sequence of it, for the last 20 messages, the oldest first.
-        growing: by fingerprint the finding that a further equal message would continue.
-        before_last: by fingerprint the last sequence but one of that finding.
-    """
-
-    PATTERNS: ClassVar[tuple[str, ...]] = ("repetition", "echo_loop")
-    WINDOW: ClassVar[int] = 20
-
-    last: dict[bytes, int] = msgspec.field(default_factory=dict)
-    growing: dict[bytes, Finding] = msgspec.field(default_factory=dict)
-    before_last: dict[bytes, int] = msgspec.field(default_factory=dict)
-
-    def add(self, sequence: int, direction: Direction, payload: Payload) -> Finding | None:
-        return self._add(sequence, direction, fingerprint(direction, payload))
-
-    def add_run(
-        self, first_sequence: int, directions: Sequence[int], payloads: Sequence[Payload]
-    ) -> list[Finding]:
-        canonical = list(map(_encode, map(what_is_said, payloads)))
-        length = len(canonical)
-        if length >= 2 * self.WINDOW and len(set(canonical)) == length:
-            begin, end = range(self.WINDOW), range(length - self.WINDOW, length)
-            if self.last.keys().isdisjoint([_digest(directions[n], canonical[n]) for n in begin]):
-                # Nothing is said again, and the window has passed by all that was said before.
-                self.last = {_digest(directions[n], canonical[n]): first_sequence + n for n in end}
-                self.growing, self.before_last = {}, {}
-                return []
-        findings = []
-        for n in self._places(canonical):
-            said = _digest(directions[n], canonical[n])
-            finding = self._add(first_sequence + n, _DIRECTIONS[directions[n]], said)
-            if finding is not None:
-                findings.append(finding)
-        return findings
-
-    def _places(self, canonical: Sequence[bytes]) -> list[int]:
-        """Where a run must be looked at; of the other messages nothing is left when it is over.
-
-        That is at the first ones, which may repeat what came before the run; at the last ones, which may be
-        repeated after it; and in between at what is said more than once.
-        """
-        last = len(canonical) - self.WINDOW
-        times = Counter(canonical)
-        return [n for n, said in enumerate(canonical) if n < self.WINDOW or n >= last or times[said] > 1]
-
-    def _add(self, sequence: int, direction: Direction, said: bytes) -> Finding | None:
-        latest = self.last
-        while latest and latest[oldest := next(iter(latest))] <= sequence - self.WINDOW:
-            self._forget(oldest)
-        # Taken out and put in again, so that the oldest stays first.
-        before = latest.pop(said, None)
-        latest[said] = sequence
-        if before is None:
-            return None
-        return self._hit(said, before, sequence, direction)
-
-    def _forget(self, said: bytes) -> None:
-        """Let a message that fell out of the window end its finding."""
-        del self.last[said]
-        if said in self.growing:
-            del self.growing[said], self.before_last[said]
-
-    def _hit(self, said: bytes, before: int, sequence: int, direction: Direction) -> Finding:
-        finding = self.growing.get(said)
-        if finding is None:
-            finding = self.growing[said] = Finding("repetition", before, before, 1, "")
-        elif sequence - self.before_last[said] < self.WINDOW:
-            finding.pattern = "echo_loop"
-        self.before_last[said] = before
-        finding.last_sequence = sequence
-        finding.count += 1
-        finding.why = self._why(finding, _WAYS[direction])
-        return finding
-
-    def _why(self, finding: Finding, way: str) -> str:
-        place = f"from message {finding.first_sequence} to {finding.last_sequence}"
-        slow = finding.pattern == "repetition" and finding.count > 2
-        no_loop = f", but never 3 times within {self.WINDOW} messages" if slow else ""
-        return f"The same was said {finding.count} times {way}, {place}{no_loop}."
-
-
 def detect(
     detector: Detector, first_sequence: int, directions: Sequence[int], payloads: Sequence[Payload]
 ) -> list[Finding]:
@@ -175,30 +74,23 @@ def detect(
     return [finding for finding in found if finding is not None]
 
 
-class Detectors(msgspec.Struct):
-    """The registry of detectors, and what they know of one dialogue: one line for each."""
-
-    repetition: Repetition = msgspec.field(default_factory=Repetition)
-
-    def each(self) -> tuple[tuple[str, Detector], ...]:
-        """The detectors with their names."""
-        return tuple((name, getattr(self, name)) for name in self.__struct_fields__)
-
-
-PATTERNS: Final = {name: detector.PATTERNS for name, detector in Detectors().each()}
-"""The names that each detector gives to its findings, by the detector's own name."""
-
-
 def fingerprint(direction: Direction, payload: Payload) -> bytes:
     """16 bytes that are the same for two messages that say the same in the same direction.
 
     Over canonical MessagePack, not JSON, because a payload may hold bytes; the same payloads are equal.
     """
-    return _digest(direction, _encode(what_is_said(payload)))
+    return fingerprint_of(direction, canonical(payload))
 
 
-def _digest(direction: int, canonical: bytes) -> bytes:
-    return blake2b(_PREFIXES[direction] + canonical, digest_size=16).digest()
+def fingerprint_of(direction: int, said: bytes) -> bytes:
+    """The same, of what is said in its canonical form."""
+    return blake2b(_PREFIXES[direction] + said, digest_size=16).digest()
+
+
+def canonical(payload: Payload) -> bytes:
+    """What is said as MessagePack, the same bytes for the same."""
+    # Without the call where there is no chat.
+    return _encode(what_is_said(payload) if type(payload) is dict and "role" in payload else payload)
 
 
 def what_is_said(payload: Payload) -> Payload:

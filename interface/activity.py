@@ -7,6 +7,7 @@ from typing import Final
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 from application.callosum import CorpusCallosum
+from application.read_side import Moment
 from domain.dialogue import Kind
 from domain.tract import Tract
 from interface.encoding import as_json
@@ -45,11 +46,11 @@ LEFT_OF_BARS: Final = 40
 FEWEST_BARS: Final = 10
 
 
-def show_deliveries(*, json: bool) -> Command:
+def show_deliveries(as_of: Moment | None, *, json: bool) -> Command:
     """What became of the messages to each tract."""
 
     async def command(callosum: CorpusCallosum) -> int:
-        metrics = await callosum.deliveries()
+        metrics = await callosum.deliveries(as_of=as_of)
         _show(metrics, deliveries_table(metrics), json)
         return 0
 
@@ -76,13 +77,22 @@ def _times_row(what: str, times: Durations) -> list[str]:
 
 
 def show_timeline(
-    kind: Kind | None, start: datetime | None, stop: datetime | None, limit: int, *, filled: bool, json: bool
+    kind: Kind | None,
+    start: datetime | None,
+    stop: datetime | None,
+    limit: int,
+    as_of: Moment | None,
+    *,
+    filled: bool,
+    json: bool,
 ) -> Command:
     """Of the dialogues of a kind, or of each kind in which something happened."""
 
     async def command(callosum: CorpusCallosum) -> int:
         lists = {
-            each: await callosum.timeline(each, start=start, stop=stop, limit=limit, filled=filled or not json)
+            each: await callosum.timeline(
+                each, start=start, stop=stop, limit=limit, filled=filled or not json, as_of=as_of
+            )
             for each in ([kind] if kind else Kind)
         }
         if kind is None:

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from application.callosum import CorpusCallosum
+from application.read_side import Moment
 from domain.dialogue import Kind
 from interface.addressing import EVERY
 from interface.encoding import plain
@@ -21,12 +22,12 @@ class Assessed(msgspec.Struct, frozen=True):
     assessable_dialogues: int
 
 
-async def assessed(callosum: CorpusCallosum, kind: Kind) -> Assessed:
+async def assessed(callosum: CorpusCallosum, kind: Kind, as_of: Moment | None = None) -> Assessed:
     """Asks for all dialogues only when the longest one can be assessed."""
-    listed = await callosum.dialogues(kind=kind, sort=DialogueSort.TOTAL_MESSAGES, limit=1)
+    listed = await callosum.dialogues(kind=kind, sort=DialogueSort.TOTAL_MESSAGES, limit=1, as_of=as_of)
     if not any(longest.emergence_assessable for longest in listed.dialogues):
         return Assessed(listed.total, 0)
-    listed = await callosum.dialogues(kind=kind, limit=EVERY)
+    listed = await callosum.dialogues(kind=kind, limit=EVERY, as_of=as_of)
     return Assessed(listed.total, sum(dialogue.emergence_assessable for dialogue in listed.dialogues))
 
 

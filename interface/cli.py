@@ -14,6 +14,7 @@ from interface.options import (
     After,
     AsJson,
     AsJsonLines,
+    AsOf,
     By,
     Filled,
     FsyncModes,
@@ -35,7 +36,9 @@ from interface.options import (
     Stop,
     Url,
     Where,
+    moment,
 )
+from interface.projections import projections
 
 __all__ = ["app", "main"]
 
@@ -95,7 +98,13 @@ def import_(
 
 
 @app.command()
-def metrics(dialogue: MaybeDialogue = None, kind: OfKind = None, url: Url = None, json: AsJson = False) -> None:
+def metrics(
+    dialogue: MaybeDialogue = None,
+    kind: OfKind = None,
+    as_of: AsOf = None,
+    url: Url = None,
+    json: AsJson = False,
+) -> None:
     """Measure balance, emergence, coordination and response times, of a dialogue or over all.
 
     Balance says how evenly the two tracts take part (0 to 1), coordination whether they take turns: far above 0
@@ -106,7 +115,7 @@ def metrics(dialogue: MaybeDialogue = None, kind: OfKind = None, url: Url = None
 
     if dialogue is not None and kind is not None:
         raise typer.BadParameter("is for all dialogues, not for one.", param_hint="--kind")
-    run(show_metrics(dialogue, kind, json=json), url)
+    run(show_metrics(dialogue, kind, moment(as_of), json=json), url)
 
 
 @app.command()
@@ -122,6 +131,7 @@ def dialogues(
     where: Where = None,
     limit: Limit = 50,
     by: By = None,
+    as_of: AsOf = None,
     url: Url = None,
     json: AsJson = False,
 ) -> None:
@@ -139,7 +149,7 @@ def dialogues(
             raise typer.BadParameter(
                 "goes with --kind, not with --status, --pattern or --where.", param_hint="--by"
             )
-        run(show_groups(by, kind, json=json), url)
+        run(show_groups(by, kind, moment(as_of), json=json), url)
     selection = Selection(
         kind=kind,
         status=status,
@@ -148,15 +158,18 @@ def dialogues(
         sort=DialogueSort(sort),
         descending=descending,
         limit=limit,
+        as_of=moment(as_of),
     )
     run(show_dialogues(selection, json=json), url)
 
 
 @app.command()
 def findings(
+    *,
     dialogue: MaybeDialogue = None,
     pattern: OfPattern = None,
     limit: Limit = 100,
+    as_of: AsOf = None,
     url: Url = None,
     json: AsJson = False,
 ) -> None:
@@ -164,7 +177,7 @@ def findings(
     from interface.measures import show_findings
     from interface.session import run
 
-    run(show_findings(dialogue, pattern, limit, json=json), url)
+    run(show_findings(dialogue, pattern, limit, moment(as_of), json=json), url)
 
 
 @app.command()
@@ -224,10 +237,11 @@ def explain(dialogue: OneDialogue, sequence: OneSequence, url: Url = None, json:
 
 
 app.add_typer(dead)
+app.add_typer(projections)
 
 
 @app.command()
-def deliveries(url: Url = None, json: AsJson = False) -> None:
+def deliveries(as_of: AsOf = None, url: Url = None, json: AsJson = False) -> None:
     """Count what became of the messages to each tract, and how long it took.
 
     Accepted, delivered, acked, retried, expired and given up; how many are on their way now and were at most; and
@@ -237,7 +251,7 @@ def deliveries(url: Url = None, json: AsJson = False) -> None:
     from interface.activity import show_deliveries
     from interface.session import run
 
-    run(show_deliveries(json=json), url)
+    run(show_deliveries(moment(as_of), json=json), url)
 
 
 @app.command()
@@ -248,6 +262,7 @@ def timeline(
     stop: Stop = None,
     limit: Limit = 60,
     filled: Filled = False,
+    as_of: AsOf = None,
     url: Url = None,
     json: AsJson = False,
 ) -> None:
@@ -258,7 +273,7 @@ def timeline(
     from interface.activity import show_timeline
     from interface.session import run
 
-    run(show_timeline(kind, start, stop, limit, filled=filled, json=json), url)
+    run(show_timeline(kind, start, stop, limit, moment(as_of), filled=filled, json=json), url)
 
 
 @app.command()

@@ -7,6 +7,7 @@ import msgspec
 from rich.console import RenderableType
 
 from application.callosum import CorpusCallosum
+from application.read_side import Moment
 from domain.dialogue import Kind
 from interface.addressing import EVERY, dialogue_named
 from interface.assessing import assessed, with_assessed
@@ -36,22 +37,24 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     sort: DialogueSort
     descending: bool
     limit: int
+    as_of: Moment | None
 
 
-def show_metrics(name: str | None, kind: Kind | None, *, json: bool) -> Command:
-    """Of a dialogue, of all of a kind, or of each kind that has messages."""
+def show_metrics(name: str | None, kind: Kind | None, as_of: Moment | None, *, json: bool) -> Command:
+    """Of a dialogue, of all of a kind, or of each kind that has messages; as of a moment, or now."""
 
     async def command(callosum: CorpusCallosum) -> int:
         if name is not None:
-            metrics = await callosum.consciousness_metrics(await dialogue_named(callosum, name))
+            metrics = await callosum.consciousness_metrics(await dialogue_named(callosum, name), as_of=as_of)
             _show(metrics, metrics_table([metrics]), json)
         elif kind is not None:
-            metrics, count = await callosum.consciousness_metrics(kind), await assessed(callosum, kind)
+            metrics = await callosum.consciousness_metrics(kind, as_of=as_of)
+            count = await assessed(callosum, kind, as_of)
             _show(with_assessed(metrics, count), metrics_table([metrics], [count]), json)
         else:
-            scopes = {kind: await callosum.consciousness_metrics(kind) for kind in Kind}
+            scopes = {kind: await callosum.consciousness_metrics(kind, as_of=as_of) for kind in Kind}
             scopes = {kind: metrics for kind, metrics in scopes.items() if metrics.total_messages}
-            counts = {kind: await assessed(callosum, kind) for kind in scopes}
+            counts = {kind: await assessed(callosum, kind, as_of) for kind in scopes}
             measured = list(scopes.values())
             table = metrics_table(measured, list(counts.values())) if scopes else "No messages yet."
             _show({kind: with_assessed(scopes[kind], counts[kind]) for kind in scopes}, table, json)
@@ -78,6 +81,7 @@ async def _selected(callosum: CorpusCallosum, selection: Selection) -> DialogueL
         sort=selection.sort,
         descending=selection.descending,
         limit=EVERY if selection.where else selection.limit,
+        as_of=selection.as_of,
     )
     if not selection.where:
         return listed
@@ -103,16 +107,16 @@ def _is(value: object, typed: str) -> bool:
     return value == meant and isinstance(value, bool) == isinstance(meant, bool)
 
 
-def show_groups(by: str, kind: Kind | None, *, json: bool) -> Command:
+def show_groups(by: str, kind: Kind | None, as_of: Moment | None, *, json: bool) -> Command:
     """Of the dialogues of a kind, or of each kind that has dialogues."""
 
     async def command(callosum: CorpusCallosum) -> int:
         await check_attribute_known(callosum, by, kind)
         if kind is not None:
-            grouping = await callosum.grouped(by, kind)
+            grouping = await callosum.grouped(by, kind, as_of=as_of)
             _show(grouping, groups_table([grouping]), json)
         else:
-            groupings = {kind: await callosum.grouped(by, kind) for kind in Kind}
+            groupings = {kind: await callosum.grouped(by, kind, as_of=as_of) for kind in Kind}
             groupings = {kind: grouping for kind, grouping in groupings.items() if grouping.groups}
             _show(groupings, groups_table(list(groupings.values())), json)
         return 0
@@ -120,10 +124,12 @@ def show_groups(by: str, kind: Kind | None, *, json: bool) -> Command:
     return command
 
 
-def show_findings(name: str | None, pattern: str | None, limit: int, *, json: bool) -> Command:
+def show_findings(
+    name: str | None, pattern: str | None, limit: int, as_of: Moment | None, *, json: bool
+) -> Command:
     async def command(callosum: CorpusCallosum) -> int:
         dialogue = None if name is None else await dialogue_named(callosum, name)
-        found = await callosum.findings(dialogue=dialogue, pattern=pattern, limit=limit)
+        found = await callosum.findings(dialogue=dialogue, pattern=pattern, limit=limit, as_of=as_of)
         _show(found, findings_table(found), json)
         return 0
 

@@ -8,8 +8,8 @@ from typing import Annotated, Final, TypeVar
 
 import typer
 
+from domain.detectors import PATTERNS
 from domain.dialogue import Kind
-from domain.patterns import PATTERNS
 from domain.tract import Tract
 from projections.states import Status
 
@@ -119,6 +119,23 @@ def _seconds(typed: str) -> float:
     if not LEAST_SECONDS <= seconds <= MOST_SECONDS:  # false for NaN, too
         raise typer.BadParameter(f"{typed!r} is no number of seconds from {LEAST_SECONDS} to {MOST_SECONDS}.")
     return seconds
+
+
+def moment(typed: str | None) -> int | datetime | None:
+    """A position, or a time."""
+    if typed is None or typed.isdecimal():
+        return None if typed is None else int(typed)
+    return datetime.fromisoformat(typed)
+
+
+def _moment(typed: str | None) -> str | None:
+    try:
+        found = moment(typed)
+    except ValueError:
+        found = None
+    if typed is None or isinstance(found, int) or (found is not None and found.tzinfo is not None):
+        return typed
+    raise typer.BadParameter(f"{typed!r} is no position, and no time with a zone like 2026-03-01T12:00:00Z.")
 
 
 def _attribute(name: str | None) -> str | None:
@@ -241,6 +258,20 @@ After = Annotated[
     typer.Option(
         "--after", parser=_at_least(0), metavar="POSITION", help="Begin beyond this position of the log."
     ),
+]
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of",
+        callback=_moment,
+        metavar="POSITION|TIME",
+        show_default="now",
+        help="As it was at this position of the log, or at this time, as in 2026-03-01T12:00:00Z.",
+    ),
+]
+OneParked = Annotated[
+    int,
+    typer.Argument(metavar="POSITION", parser=_at_least(1), help="Of an event that is left out."),
 ]
 Start = Annotated[
     datetime | None,

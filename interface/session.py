@@ -88,7 +88,14 @@ def progress() -> Progress:
     return Progress(*columns, console=out, transient=True, disable=not out.is_terminal)
 
 
-def run(command: Command, url: str | None, *, creates: bool = False, reads_views: bool = True) -> NoReturn:
+def run(
+    command: Command,
+    url: str | None,
+    *,
+    creates: bool = False,
+    reads_views: bool = True,
+    projects: bool = True,
+) -> NoReturn:
     """Run a command on the service and leave with its exit status.
 
     Args:
@@ -96,8 +103,9 @@ def run(command: Command, url: str | None, *, creates: bool = False, reads_views
         url: the log, or None for the environment's.
         creates: whether the log may be made; a command that only reads must find one.
         reads_views: whether it needs the read models; if not, they are left alone.
+        projects: whether it brings them up to date; if not, it finds them as they are.
     """
-    leave_with(_on_service(command, url, creates, reads_views))
+    leave_with(_on_service(command, url, creates=creates, reads_views=reads_views, projects=projects))
 
 
 def leave_with(work: Coroutine[Any, Any, int]) -> NoReturn:
@@ -133,12 +141,16 @@ def fail(sentence: str) -> NoReturn:
     raise typer.Exit(2)
 
 
-async def _on_service(command: Command, url: str | None, creates: bool, reads_views: bool) -> int:
+async def _on_service(
+    command: Command, url: str | None, *, creates: bool, reads_views: bool, projects: bool
+) -> int:
     settings = Settings() if url is None else Settings(url=url)
     if not creates:
         _check_exists(settings.url)
     if not reads_views:
         settings = settings.model_copy(update={"project": False, "views": IN_MEMORY})
+    elif not projects:
+        settings = settings.model_copy(update={"project": False})
     async with CorpusCallosum.open(settings=settings) as callosum:
         return await command(callosum)
 

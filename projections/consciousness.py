@@ -11,9 +11,10 @@ from uuid import UUID
 import msgspec
 
 from domain.consumer import Consumer
+from domain.detectors import PATTERNS
 from domain.dialogue import Dialogue, Kind
 from domain.measures import EmergenceSettings
-from domain.patterns import PATTERNS, detect
+from domain.patterns import detect
 from domain.response_times import Said
 from domain.tract import Direction, Tract
 from projections.cache import StateCache

@@ -1,20 +1,33 @@
 """SQLite databases of the read side: files, or in memory. Any number of processes may share a file."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from os import PathLike, fspath
 from time import monotonic, sleep
 from typing import Any, Final
 from uuid import uuid4
 
-from sqlalchemy import Connection, Engine, QueuePool, RowMapping, create_engine, event
+from sqlalchemy import (
+    ClauseElement,
+    Connection,
+    CursorResult,
+    Engine,
+    QueuePool,
+    RowMapping,
+    Table,
+    create_engine,
+    event,
+)
+from sqlalchemy.dialects.sqlite import dialect
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from projections.errors import ViewsFileError
 
-__all__ = ["Database", "plain"]
+__all__ = ["Database", "Prepared", "definitions", "plain"]
 
 _LOCK_TIMEOUT: Final = 30.0
 
@@ -26,7 +39,7 @@ class Database:
         path: the file, made if missing; None: in memory, gone when closed.
         application: what tells its files from all others, SQLite's `application_id`.
         layout: version of its tables. One of an earlier layout is emptied first: it is a cache.
-        create: makes the tables in an empty database.
+        create: the statements that make the tables in an empty database.
 
     Raises:
         ViewsFileError: the file is no database, not ours, or of a later layout.
@@ -38,7 +51,7 @@ class Database:
         *,
         application: int,
         layout: int,
-        create: Callable[[Connection], None],
+        create: Sequence[str],
     ) -> None:
         self.path = None if path is None else fspath(path)
         self._application = application
@@ -77,7 +90,7 @@ class Database:
     def close(self) -> None:
         self._engine.dispose()
 
-    def _claim(self, create: Callable[[Connection], None]) -> None:
+    def _claim(self, create: Sequence[str]) -> None:
         """Make the tables in an empty database. Of several processes that do it at once, the first one does."""
         with self.writing() as connection:
             ours = connection.exec_driver_sql("PRAGMA application_id").scalar_one() == self._application
@@ -85,9 +98,37 @@ class Database:
                 return
             if ours:
                 _empty(connection)
-            create(connection)
+            for statement in create:
+                connection.exec_driver_sql(statement)
             connection.exec_driver_sql(f"PRAGMA application_id = {self._application}")
             connection.exec_driver_sql(f"PRAGMA user_version = {self._layout}")
+
+
+class Prepared:
+    """A statement that is compiled once for all databases; SQLAlchemy does it anew for each, and there are many.
+
+    What it returns are SQLite's values: 0 and 1 for booleans.
+    """
+
+    def __init__(self, statement: ClauseElement) -> None:
+        compiled = statement.compile(dialect=dialect())
+        self._text = str(compiled)
+        self.names: Sequence[str] = getattr(compiled, "positiontup", None) or ()
+
+    def run(self, connection: Connection, **values: Any) -> CursorResult[*tuple[Any, ...]]:
+        return connection.exec_driver_sql(self._text, tuple([values[name] for name in self.names]))
+
+    def run_many(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+        connection.exec_driver_sql(self._text, [tuple([row[name] for name in self.names]) for row in rows])
+
+
+@cache
+def definitions(*tables: Table) -> tuple[str, ...]:
+    """The statements that make tables with their indexes. Every database begins with the same ones."""
+    made: list[CreateTable | CreateIndex] = []
+    for table in tables:
+        made += [CreateTable(table), *map(CreateIndex, table.indexes)]
+    return tuple(str(statement.compile(dialect=dialect())) for statement in made)
 
 
 def plain(row: RowMapping) -> dict[str, Any]:
@@ -124,6 +165,7 @@ def _on_file(path: str, application: int, layout: int) -> Engine:
         _check_owner(connection, path, application, layout)
         _use_wal(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA wal_autocheckpoint=8000")  # pages; at each checkpoint it waits for the disk
 
     return _with_own_begin(engine, connected)
 

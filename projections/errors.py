@@ -12,6 +12,7 @@
         ├── ReadModelTakenError       the read model is of another log
         ├── UnknownProjectionError    there is none of that name
         ├── RebuildUnderWayError      somebody else rebuilds it
+        ├── RebuildFailedError        it could not be rebuilt
         └── NoEarlierGenerationError  there is nothing to roll back to
 
 Errors of the database itself are SQLAlchemy's.
@@ -29,6 +30,7 @@ __all__ = [
     "ProjectionStoppedError",
     "ReadModelTakenError",
     "ReadModelsBehindError",
+    "RebuildFailedError",
     "RebuildUnderWayError",
     "UnknownProjectionError",
     "ViewsFileError",
@@ -109,6 +111,12 @@ class RebuildUnderWayError(ProjectionError):
     def __init__(self, projection: str) -> None:
         super().__init__(f"Projection {projection} is being rebuilt already.")
         self.projection = projection
+
+
+class RebuildFailedError(ProjectionError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The rebuild failed: {reason.rstrip('.')}.")
+        self.reason = reason
 
 
 class NoEarlierGenerationError(ProjectionError):

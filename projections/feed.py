@@ -11,10 +11,10 @@ from projections.model import Checkpoint
 __all__ = ["Feed"]
 
 MOST_EVENTS: Final = 1000
-MOST_MESSAGES: Final = 10_000
+MOST_MESSAGES: Final = 5_000
 """In a page, more or less: how many events that is, is guessed from the page before."""
 
-_PAGES: Final = 4
+_PAGES: Final = 2
 
 Page = Sequence[Recorded | Unread]
 
@@ -44,10 +44,23 @@ class Feed:
         with self._reading:
             page = self._pages.get(place)
             if page is None:
-                page = self._log.page(after=place[0], limit=self._limit, chain=place[1] if place[0] else None)
+                page = self._read(place)
                 if page:
                     self._keep(place, page)
             return page
+
+    def forget(self) -> None:
+        """The log is not what it was: it has lost its end, or is another one."""
+        with self._reading:
+            self._pages.clear()
+
+    def _read(self, place: tuple[int, bytes]) -> Page:
+        position, chain = place
+        try:
+            return self._log.page(after=position, limit=self._limit, chain=chain if position else None)
+        except BaseException:
+            self._pages.clear()  # they may hold what was lost
+            raise
 
     def _keep(self, place: tuple[int, bytes], page: Page) -> None:
         self._pages[place] = page

@@ -111,6 +111,7 @@ class Projection(Protocol):
 
     def forget(self) -> None:
         """The rows of the last `fold` were not written; what is kept in memory of them is void."""
+        return
 
 
 def version_of(projection: Projection) -> str:

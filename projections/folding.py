@@ -77,6 +77,8 @@ class Folding:
         with self.model.writing() as connection:
             stored = read_checkpoint(connection)
             reason = None if stored is None else self._mismatch(stored, fresh)
+            if reason is not None:
+                self._feed.forget()
             if stored is None or reason is not None:
                 self.model.begin(connection, fresh)
                 stored = fresh

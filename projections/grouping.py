@@ -6,9 +6,9 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Label, and_, case, func, select
 from sqlalchemy import types as column_types
 
+from domain.detectors import PATTERNS
 from domain.dialogue import Kind
 from domain.errors import InvalidCommandError
-from domain.patterns import PATTERNS
 from projections.answers import Group, PatternCount
 from projections.consciousness_tables import dialogues, findings, scopes
 from projections.database import plain

@@ -9,6 +9,7 @@ earlier ones that held at it.
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from os import PathLike
 from typing import Any, Final
 
@@ -23,15 +24,15 @@ from sqlalchemy import (
     RowMapping,
     Table,
     Text,
+    bindparam,
     delete,
     func,
     insert,
     select,
     update,
 )
-from sqlalchemy.schema import CreateIndex, CreateTable
 
-from projections.database import Database
+from projections.database import Database, Prepared, definitions, plain
 from projections.tables import SINCE, Rows, keys, values
 
 __all__ = [
@@ -56,8 +57,8 @@ __all__ = [
 EARLIER: Final = "_earlier"
 """The end of the name of a table's earlier rows: its columns, and the boundary `until` which a row held."""
 
-BOUNDARY_EVERY: Final = 10_000
-"""Messages and other events from one boundary to the next, and up to a batch more: what reading as of earlier folds."""
+BOUNDARY_EVERY: Final = 5_000
+"""Messages and other events from one boundary to the next, and up to a batch more."""
 
 _APPLICATION: Final = 0x4343524D
 _LAYOUT: Final = 1
@@ -95,6 +96,24 @@ _parked = Table(
     Column("error", Text, nullable=False),
     Column("behind", Integer),
     Column("discarded", Boolean, nullable=False),
+)
+
+
+_READ_CHECKPOINT: Final = Prepared(select(_checkpoint))
+_BEGIN: Final = Prepared(insert(_checkpoint))
+_MOVE_CHECKPOINT: Final = Prepared(
+    update(_checkpoint)
+    .where(
+        _checkpoint.c.epoch == bindparam("old_epoch"),
+        _checkpoint.c.position == bindparam("old_position"),
+        _checkpoint.c.chain == bindparam("old_chain"),
+        _checkpoint.c.active,
+    )
+    .values({column.name: bindparam(column.name) for column in _checkpoint.columns})
+)
+_FORGET_TROUBLE: Final = Prepared(delete(_trouble))
+_READ_PARKED: Final = Prepared(
+    select(_parked).where(_parked.c.position <= bindparam("up_to")).order_by(_parked.c.position)
 )
 
 
@@ -173,20 +192,11 @@ class Model:
 
     def __init__(self, path: str | PathLike[str] | None, tables: Sequence[Table]) -> None:
         self.tables = tables
-        self._database = Database(path, application=_APPLICATION, layout=_LAYOUT, create=self._create)
+        self._database = Database(path, application=_APPLICATION, layout=_LAYOUT, create=_definitions(*tables))
         self.path = self._database.path
         self.reading = self._database.reading
         self.writing = self._database.writing
         self.close = self._database.close
-
-    def _create(self, connection: Connection) -> None:
-        _metadata.create_all(connection)
-        for table in self.tables:
-            connection.execute(CreateTable(table))
-            for index in table.indexes:
-                connection.execute(CreateIndex(index))
-            connection.execute(CreateTable(_earlier(table)))
-            connection.exec_driver_sql(_keep(table))
 
     def checkpoint(self) -> Checkpoint | None:
         with self.reading() as connection:
@@ -206,13 +216,12 @@ class Model:
         return Stored(unmoved)
 
     def begin(self, connection: Connection, fresh: Checkpoint) -> None:
-        """Empty it."""
-        for table in self.tables:
-            connection.execute(delete(table))
-            connection.execute(delete(_earlier(table)))
-        for table in (_checkpoint, _boundaries, _trouble, _parked):
-            connection.execute(delete(table))
-        connection.execute(insert(_checkpoint).values(**msgspec.structs.asdict(fresh)))
+        """Empty it, if there is anything in it."""
+        if read_checkpoint(connection) is not None:
+            earlier = map(_earlier, self.tables)
+            for table in (*self.tables, *earlier, _checkpoint, _boundaries, _trouble, _parked):
+                connection.execute(delete(table))
+        _BEGIN.run(connection, **msgspec.structs.asdict(fresh))
 
     def advance(
         self, old: Checkpoint, new: Checkpoint, weight: int, rows: Rows, parked: Sequence[Parked] = ()
@@ -236,7 +245,7 @@ class Model:
             move_checkpoint(connection, old, reached)
             if boundary > old.boundary:
                 connection.execute(insert(_boundaries).values(position=boundary))
-            connection.execute(delete(_trouble))
+            _FORGET_TROUBLE.run(connection)
             rows.write(connection, boundary)
             if parked:
                 connection.execute(insert(_parked), [msgspec.structs.asdict(event) for event in parked])
@@ -247,7 +256,7 @@ class Model:
         with self.writing() as connection:
             now = read_checkpoint(connection)
             if now is not None and now.position == checkpoint.position:
-                connection.execute(delete(_trouble))
+                _FORGET_TROUBLE.run(connection)
                 connection.execute(insert(_trouble).values(**msgspec.structs.asdict(trouble)))
 
 
@@ -275,19 +284,14 @@ class Stored:
 
 
 def read_checkpoint(connection: Connection) -> Checkpoint | None:
-    row = connection.execute(select(_checkpoint)).one_or_none()
-    return None if row is None else Checkpoint(*row)
+    row = _READ_CHECKPOINT.run(connection).mappings().one_or_none()
+    return None if row is None else msgspec.convert(plain(row), Checkpoint, strict=False)
 
 
 def move_checkpoint(connection: Connection, old: Checkpoint, new: Checkpoint) -> None:
     """Raises CheckpointMovedError when it is not where it was."""
-    epoch, position, chain = _place(old)
-    column = _checkpoint.c
-    moved = connection.execute(
-        update(_checkpoint)
-        .where(column.epoch == epoch, column.position == position, column.chain == chain, column.active)
-        .values(msgspec.structs.asdict(new))
-    )
+    before = dict(zip(("old_epoch", "old_position", "old_chain"), _place(old), strict=True))
+    moved = _MOVE_CHECKPOINT.run(connection, **before, **msgspec.structs.asdict(new))
     if moved.rowcount != 1:
         raise CheckpointMovedError
 
@@ -307,11 +311,9 @@ def read_trouble(connection: Connection) -> Trouble | None:
     return None if row is None else Trouble(*row)
 
 
-def read_parked(connection: Connection, up_to: int | None = None) -> list[Parked]:
-    query = select(_parked).order_by(_parked.c.position)
-    if up_to is not None:
-        query = query.where(_parked.c.position <= up_to)
-    return [Parked(*row) for row in connection.execute(query)]
+def read_parked(connection: Connection, up_to: int = 2**62) -> list[Parked]:
+    found = _READ_PARKED.run(connection, up_to=up_to).mappings()
+    return [msgspec.convert(plain(row), Parked, strict=False) for row in found]
 
 
 def last_boundary(connection: Connection, position: int) -> int:
@@ -325,7 +327,7 @@ def digest(connection: Connection, tables: Sequence[Table]) -> bytes:
     summed = hashlib.sha256()
     encode = msgspec.msgpack.Encoder(order="deterministic").encode
     for table in tables:
-        summed.update(encode(table.name))
+        summed.update(encode(str(table.name)))
         for row in _contents(connection, table):
             summed.update(encode(row))
     return summed.digest()
@@ -350,12 +352,12 @@ def _difference(table: Table, of_key: int, served: list[Any] | None, rebuilt: li
     if served is None or (rebuilt is not None and rebuilt[:of_key] < served[:of_key]):
         assert rebuilt is not None, "they differ"
         key = dict(zip(names, rebuilt[:of_key], strict=False))
-        return Difference(table.name, key, None, None, rebuilt[of_key:])
+        return Difference(str(table.name), key, None, None, rebuilt[of_key:])
     key = dict(zip(names, served[:of_key], strict=False))
     if rebuilt is None or served[:of_key] < rebuilt[:of_key]:
-        return Difference(table.name, key, None, served[of_key:], None)
+        return Difference(str(table.name), key, None, served[of_key:], None)
     place = next(place for place, (a, b) in enumerate(zip(served, rebuilt, strict=True)) if a != b)
-    return Difference(table.name, key, names[place], served[place], rebuilt[place])
+    return Difference(str(table.name), key, names[place], served[place], rebuilt[place])
 
 
 def _contents(connection: Connection, table: Table) -> Iterator[list[Any]]:
@@ -375,6 +377,13 @@ def _place(checkpoint: Checkpoint) -> tuple[str, int, bytes]:
     return checkpoint.epoch, checkpoint.position, checkpoint.chain
 
 
+@cache
+def _definitions(*tables: Table) -> tuple[str, ...]:
+    kept = [table for each in tables for table in (each, _earlier(each))]
+    return (*definitions(*_metadata.sorted_tables, *kept), *map(_keep, tables))
+
+
+@cache
 def _earlier(table: Table) -> Table:
     columns = [Column(column.name, column.type, primary_key=column.primary_key) for column in table.columns]
     return Table(table.name + EARLIER, MetaData(), *columns, Column("until", Integer, primary_key=True))

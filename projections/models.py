@@ -29,6 +29,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    bindparam,
     delete,
     insert,
     select,
@@ -36,7 +37,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from projections.database import Database
+from projections.database import Database, Prepared, definitions
 from projections.errors import NoEarlierGenerationError, RebuildUnderWayError
 from projections.fold import Projection
 from projections.model import Model
@@ -62,6 +63,12 @@ _orders = Table(
     Column("projection", Text, primary_key=True),
     Column("paused", Boolean, nullable=False),
     Column("resumed", Integer, nullable=False),
+)
+
+
+_LIST: Final = Prepared(select(_generations).order_by(_generations.c.id.desc()))
+_ORDERS: Final = Prepared(
+    select(_orders.c.paused, _orders.c.resumed).where(_orders.c.projection == bindparam("name"))
 )
 
 
@@ -110,7 +117,7 @@ class ReadModels:
             path,
             application=_APPLICATION,
             layout=_LAYOUT,
-            create=_metadata.create_all,
+            create=definitions(*_metadata.sorted_tables),
         )
         self._models: dict[int, Model] = {}
         self._opening = Lock()
@@ -191,10 +198,8 @@ class ReadModels:
 
     def orders(self, projection: str) -> Orders:
         with self._database.reading() as connection:
-            row = connection.execute(
-                select(_orders.c.paused, _orders.c.resumed).where(_orders.c.projection == projection)
-            ).one_or_none()
-            return Orders() if row is None else Orders(*row)
+            row = _ORDERS.run(connection, name=projection).one_or_none()
+            return Orders() if row is None else Orders(bool(row.paused), row.resumed)
 
     def order(self, projection: str, *, paused: bool) -> None:
         """Let the runners of all processes pause, or go on; also with an event at which they have stopped."""
@@ -251,11 +256,9 @@ class ReadModels:
 
 
 def _listed(connection: Connection, projection: str | None) -> list[Generation]:
-    query = select(_generations).order_by(_generations.c.id.desc())
-    if projection is not None:
-        query = query.where(_generations.c.projection == projection)
-    rows = connection.execute(query).all()
-    return [Generation(row.id, row.projection, row.version, State(row.state)) for row in rows]
+    rows = _LIST.run(connection).all()
+    found = [Generation(number, name, version, State(state)) for number, name, version, state in rows]
+    return [generation for generation in found if projection in {None, generation.projection}]
 
 
 def _current(generations: Sequence[Generation], version: str) -> Generation | None:

@@ -53,12 +53,14 @@ class Progress(msgspec.Struct, frozen=True):
     """How far a rebuild is.
 
     Attributes:
+        began: the position from which it goes on; 0 for one from the beginning.
         position, head: folded so far, and what there is to fold.
         messages: folded since it began, other events included.
         seconds: since it began.
     """
 
     projection: str
+    began: int
     position: int
     head: int
     messages: int
@@ -152,8 +154,8 @@ class _Clock:
         if self.seconds - self._told >= _TELL_EVERY:
             self._told = self.seconds
             checkpoint = shadow.folding.checkpoint
-            progress = Progress(shadow.name, checkpoint.position, self._log.head(), shadow.messages, self.seconds)
-            self._tell(progress)
+            place = shadow.resumed_at, checkpoint.position, self._log.head()
+            self._tell(Progress(shadow.name, *place, shadow.messages, self.seconds))
 
 
 def _fold_together(shadows: Sequence["_Shadow"], clock: _Clock) -> None:
@@ -181,10 +183,10 @@ class _Shadow:
         self._served = self._find_served(projection)
         self.folding = Folding(feed, self._model, projection, OnError.PARK)
         self.folding.resume()
-        self._resumed_at = self.folding.checkpoint.position
+        self.resumed_at = self.folding.checkpoint.position
         self.messages = 0
         served = self.served_position()
-        if served is not None and self._resumed_at > served:
+        if served is not None and self.resumed_at > served:
             self._begin_anew()  # it could not be compared
 
     def _find_served(self, projection: Projection) -> Model | None:
@@ -206,7 +208,7 @@ class _Shadow:
         with self._model.writing() as connection:
             self._model.begin(connection, Checkpoint(self._version, 0, b"", self._feed.epoch))
         self.folding.resume()
-        self._resumed_at = 0
+        self.resumed_at = 0
 
     def served_position(self) -> int | None:
         """None: there is nothing to compare with, so it is folded as far as the log goes."""
@@ -243,7 +245,7 @@ class _Shadow:
             verdict=verdict,
             generation=self._generation.id,
             position=position,
-            resumed_at=self._resumed_at,
+            resumed_at=self.resumed_at,
             digest=summed.hex(),
             difference=difference,
             parked=parked,
@@ -267,7 +269,8 @@ class _Shadow:
             return self._models.serve(self._generation)
         with self._served.writing() as served:  # its runners wait
             at = read_checkpoint(served)
-            while at is not None and self.folding.checkpoint.position < at.position and self.step(at.position):
+            assert at is not None, "it serves"
+            while self.step(at.position):
                 clock.tick(self)
             discarded = {event.position for event in read_parked(served) if event.discarded}
             with self._model.writing() as connection:

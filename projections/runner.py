@@ -75,6 +75,7 @@ class Runner:
         self._hurried = Event()
         self._changed = Condition()
         self._paused = False
+        self._look_at = 0.0
         self._ended = False
         self._error: ProjectionError | None = None
         self._refolds: list[str] = []
@@ -125,10 +126,11 @@ class Runner:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the batch under way and end. Returns when the thread is gone."""
+        """Finish the batch under way and end. Returns when the thread is gone, or was given up."""
         self._stopping.set()
         self.hurry()
-        self._thread.join()
+        while (thread := self._thread).is_alive():
+            thread.join(_WAIT)
 
     def hurry(self) -> None:
         """Fold what there is now: somebody waits for it."""
@@ -198,6 +200,7 @@ class Runner:
                 if hung is not None:
                     told, hung = hung, None
                     told.resolve(folding)
+                    self._reach(folding.checkpoint)
                 while self._mine(turn) and self._step(folding):
                     failures = 0
             except CheckpointMovedError:
@@ -228,10 +231,11 @@ class Runner:
 
     def _step(self, folding: Folding) -> bool:
         """Fold what is there, or wait for more; False: there may be another generation to keep current."""
-        if self._models.orders(self.name).paused:
-            return self._pause()
-        if folding.is_of_another_log():
+        if folding.is_of_another_log() or not self._look():
             return False
+        if self._paused:
+            self._stopping.wait(_WAIT)
+            return True
         self._begun = monotonic()
         folded = folding.step()
         self._begun = None
@@ -243,16 +247,18 @@ class Runner:
             self._generation = self._models.serve(self._generation)
             self._reach(folding.checkpoint)
         self._wait()
-        return self._models.current(self.name, self.version) == self._generation
+        return True
 
-    def _pause(self) -> bool:
-        if not self._paused:
-            self._paused = True
+    def _look(self) -> bool:
+        """Now and then: is it paused, and does it still keep the right generation current?"""
+        if monotonic() < self._look_at:
+            return True
+        self._look_at = monotonic() + _WAIT
+        paused = self._models.orders(self.name).paused
+        if paused != self._paused:
+            self._paused = paused
             self._tell()
-        self._stopping.wait(_WAIT)
-        if not self._models.orders(self.name).paused:
-            self._paused = False
-        return self._paused
+        return self._models.current(self.name, self.version) == self._generation
 
     def _stand(self, turn: int, error: ProjectionFailedError, orders: Orders) -> None:
         """Wait before an event: until an operator says to go on, or it is time to try it again."""

@@ -8,9 +8,9 @@ from typing import Final
 
 import msgspec
 
+from domain.detectors import Detectors
 from domain.dialogue import Kind
 from domain.measures import Balance, Coordination, EmergenceSettings, Episode, Episodes
-from domain.patterns import Detectors
 from domain.response_times import ResponseTimes, Said, Turns
 from domain.tract import Direction, Tract
 

@@ -5,14 +5,17 @@ written. With it and a table of earlier rows, which the database keeps by itself
 stood at any boundary (see `model`).
 """
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Final
 from zlib import crc32
 
-from sqlalchemy import Column, Connection, Executable, Index, Integer, MetaData, Table
+from sqlalchemy import JSON, Column, Connection, Index, Integer, MetaData, Table, bindparam
 from sqlalchemy.dialects.sqlite import insert
+
+from projections.database import Prepared
 
 __all__ = ["SINCE", "Row", "Rows", "keys", "model_table", "tables_version", "values"]
 
@@ -30,15 +33,16 @@ def model_table(name: str, *columns: Column[Any] | Index) -> Table:
 
 
 def keys(table: Table) -> list[str]:
-    return [column.name for column in table.primary_key.columns]
+    return [str(column.name) for column in table.primary_key.columns]
 
 
 def values(table: Table) -> list[str]:
     """The columns that were declared, in order."""
-    return [column.name for column in table.columns if column.name != SINCE]
+    return [str(column.name) for column in table.columns if column.name != SINCE]
 
 
-def tables_version(tables: Sequence[Table]) -> str:
+@cache
+def tables_version(tables: tuple[Table, ...]) -> str:
     """Changes with the columns of the tables, so that a read model of others is never written into."""
     declared = [(table.name, [repr(column) for column in table.columns]) for table in tables]
     return f"{crc32(repr(declared).encode()):08x}"
@@ -58,13 +62,18 @@ class Rows:
         """Write them as rows of this boundary, into the tables whose names end so."""
         for table, rows in self._rows.items():
             if rows:
-                connection.execute(_upsert(table, suffix), [{**row, SINCE: since} for row in rows])
+                of_json = {column.name for column in table.columns if isinstance(column.type, JSON)}
+                given = (
+                    {**row, SINCE: since, **{name: json.dumps(row[name]) for name in of_json}} for row in rows
+                )
+                _upsert(table, suffix).run_many(connection, given)
 
 
 @cache
-def _upsert(table: Table, suffix: str) -> Executable:
+def _upsert(table: Table, suffix: str) -> Prepared:
     target = table.to_metadata(MetaData(), name=table.name + suffix) if suffix else table
-    statement = insert(target)
-    of_key = set(keys(table))
-    changed = {name: statement.excluded[name] for name in target.columns.keys() if name not in of_key}  # noqa: SIM118  # a collection of its own
-    return statement.on_conflict_do_update(index_elements=keys(table), set_=changed)
+    of_key = keys(table)
+    columns = [*values(table), SINCE]
+    statement = insert(target).values({name: bindparam(name) for name in columns})
+    changed = {name: statement.excluded[name] for name in columns if name not in of_key}
+    return Prepared(statement.on_conflict_do_update(index_elements=of_key, set_=changed))

@@ -6,7 +6,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from corpus_callosum import CorpusCallosum
+from application.settings import IN_MEMORY
+from corpus_callosum import CorpusCallosum, Settings
 from infrastructure.redis_streams.binaries import Binary
 from tests.redis_stores import shared_server
 from tests.servers import (  # noqa: F401  # fixtures
@@ -47,6 +48,15 @@ def lasting_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 async def callosum(url: str) -> AsyncIterator[CorpusCallosum]:
+    """Commands, the log and delivery. Keeping read models current takes half of a short test's time."""
+    settings = Settings(url=url, project=False, views=IN_MEMORY)
+    async with CorpusCallosum.open(settings=settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def projecting(url: str) -> AsyncIterator[CorpusCallosum]:
+    """The same with the read models."""
     async with CorpusCallosum.open(url) as opened:
         yield opened
 

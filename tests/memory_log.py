@@ -16,8 +16,8 @@ from domain.message import Message, Payload
 from domain.tract import Tract
 from projections.consciousness import Consciousness
 from projections.feed import Feed
-from projections.fold import Projection, Recorded, Unread, version_of
-from projections.folding import OnError
+from projections.fold import EventLog, Projection, Recorded, Unread, version_of
+from projections.folding import Folding, OnError
 from projections.model import read_checkpoint
 from projections.models import ReadModels
 from projections.queries import Queries
@@ -33,6 +33,7 @@ __all__ = [
     "conveyed",
     "discarded",
     "dump",
+    "folded_up_to",
     "joined",
     "opened",
     "outcome",
@@ -162,6 +163,21 @@ def rows_of(connection: Connection, projection: Projection) -> dict[str, list[tu
         )
         for table in projection.TABLES
     }
+
+
+def folded_up_to(log: EventLog, position: int, projection: Projection) -> dict[str, list[tuple[object, ...]]]:
+    """The rows that a fold from scratch gives, without a runner."""
+    models = ReadModels()
+    model = models.model(models.claim(projection.NAME, version_of(projection)), projection)
+    folding = Folding(Feed(log), model, projection, OnError.FAIL)
+    folding.resume()
+    while folding.step(position):
+        pass
+    assert folding.checkpoint.position == position
+    with model.reading() as connection:
+        rows = rows_of(connection, projection)
+    models.close()
+    return rows
 
 
 def opened(dialogue: UUID, kind: Kind = Kind.LIVE, **attributes: Payload) -> Dialogue.Opened:

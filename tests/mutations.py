@@ -21,6 +21,9 @@ RECORDER: Final = "application/recorder.py"
 DATASTORE: Final = "infrastructure/sqlite/datastore.py"
 RECORDERS: Final = "infrastructure/sqlite/recorders.py"
 RUNNER: Final = "projections/runner.py"
+MODEL: Final = "projections/model.py"
+FOLDING: Final = "projections/folding.py"
+REBUILD: Final = "projections/rebuild.py"
 REDIS_RECORDERS: Final = "infrastructure/redis_streams/recorders.py"
 APPEND: Final = "infrastructure/redis_streams/scripts/append.lua"
 CONNECTION: Final = "infrastructure/redis_streams/connection.py"
@@ -36,6 +39,8 @@ OFFERS: Final = "tests/test_offers.py"
 IN_FILE: Final = "tests/test_sqlite_store.py::TestFileInbox"
 FILES: Final = "tests/test_sqlite_files.py"
 PROJECTIONS: Final = "tests/test_projections.py"
+REBUILT: Final = "tests/test_rebuild.py"
+POISON: Final = "tests/test_poison.py"
 READ_SIDE: Final = "tests/test_read_side.py"
 REPLIES: Final = "tests/test_redis_faults.py::TestLostReplies"
 REFUSALS: Final = "tests/test_redis_refusals.py"
@@ -381,29 +386,28 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "commit-the-checkpoint-before-the-rows",
-        RUNNER,
-        "            advance_checkpoint(connection, self._projection.NAME, self._checkpoint, reached)\n",
-        "            advance_checkpoint(connection, self._projection.NAME, self._checkpoint, reached)\n"
-        "        with self._views.writing() as connection:\n",
-        (f"{PROJECTIONS}::test_batch_whose_rows_cannot_be_written_leaves_the_read_model_as_it_was",),
+        MODEL,
+        "            rows.write(connection, boundary)\n",
+        "        with self.writing() as connection:\n            rows.write(connection, boundary)\n",
+        (f"{PROJECTIONS}::test_event_whose_rows_cannot_be_written_leaves_the_read_model_as_it_was",),
     ),
     Mutation(
         "write-without-looking-at-the-checkpoint",
-        "projections/views.py",
+        MODEL,
         "    if moved.rowcount != 1:",
         "    if False:",
         (f"{PROJECTIONS}::test_two_runners_on_one_file_fold_every_event_once",),
     ),
     Mutation(
         "trust-a-read-model-of-another-log",
-        RUNNER,
+        FOLDING,
         "        if stored.epoch != ours.epoch:",
         "        if False:",
         (f"{PROJECTIONS}::test_read_model_of_another_log_is_folded_anew_and_says_so",),
     ),
     Mutation(
         "trust-a-read-model-of-another-history",
-        RUNNER,
+        FOLDING,
         "        return None if chain == stored.chain else",
         "        return None if chain else",
         (f"{PROJECTIONS}::test_read_model_of_another_log_is_folded_anew_and_says_so",),
@@ -411,8 +415,8 @@ MUTATIONS: Final = (
     Mutation(
         "forget-the-measures-between-batches",
         "projections/cache.py",
-        "decode_dialogue(state), decode_measures(measures)",
-        "decode_dialogue(state), Measures.empty(self._settings)",
+        'decode_measures(measures[row["dialogue"]])',
+        "Measures.empty(self._settings)",
         (f"{PROJECTIONS}::test_runner_goes_on_where_another_one_stopped",),
     ),
     Mutation(
@@ -427,9 +431,9 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "touch-before-looking",
-        "projections/views.py",
-        "            _check_owner(connection, path)\n            _use_wal(connection)\n",
-        "            _use_wal(connection)\n            _check_owner(connection, path)\n",
+        "projections/database.py",
+        "        _check_owner(connection, path, application, layout)\n        _use_wal(connection)\n",
+        "        _use_wal(connection)\n        _check_owner(connection, path, application, layout)\n",
         (f"{READ_SIDE}::test_a_views_file_of_another_program_is_refused_and_left_alone",),
     ),
     Mutation(
@@ -441,9 +445,9 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "answer-from-any-logs-read-models",
-        "projections/queries.py",
-        "epoch not in {None, checkpoint.epoch}",
-        "checkpoint is None",
+        "application/read_side.py",
+        "        if checkpoint.epoch != self._log.epoch:",
+        "        if False:",
         (f"{READ_SIDE}::test_the_read_models_of_a_deleted_log_are_never_answered_with",),
     ),
     Mutation(
@@ -629,15 +633,99 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "fold-on-past-a-lost-entry",
-        RUNNER,
-        "chain=here.chain if here.position else None",
+        "projections/feed.py",
+        "chain=chain if position else None",
         "chain=None",
         (f"{OPERATIONS}::TestARunningService::test_it_is_told_that_an_older_log_was_restored",),
     ),
     Mutation(
+        "keep-the-pages-that-were-read-before-a-loss",
+        "projections/feed.py",
+        "            self._pages.clear()  # they may hold what was lost\n",
+        "",
+        (f"{LOST}::TestTheService::test_does_not_answer_from_what_was_lost",),
+    ),
+    Mutation(
+        "let-a-rebuild-serve-without-what-came-meanwhile",
+        REBUILD,
+        "            while self.step(at.position):\n                clock.tick(self)\n            discarded",
+        "            discarded",
+        (f"{REBUILT}::test_rollback_answers_from_the_former_one_as_current_as_before",),
+    ),
+    Mutation(
+        "leave-the-former-one-to-its-runners",
+        REBUILD,
+        "            set_active(served, active=False)\n",
+        "",
+        (f"{REBUILT}::test_retired_read_model_is_folded_no_further",),
+    ),
+    Mutation(
+        "call-everything-identical",
+        REBUILD,
+        "            if digest(served, tables) == summed:",
+        "            if digest(rebuilt, tables) == summed:",
+        (f"{REBUILT}::test_first_row_that_differs_is_named_with_both_values",),
+    ),
+    Mutation(
+        "begin-every-rebuild-anew",
+        REBUILD,
+        "        if served is not None and self.resumed_at > served:",
+        "        if served is not None:",
+        (f"{REBUILT}::test_rebuild_goes_on_where_an_earlier_one_stopped",),
+    ),
+    Mutation(
+        "let-two-rebuild-at-once",
+        "projections/models.py",
+        '                connection.execute("BEGIN EXCLUSIVE")\n',
+        '                connection.execute("BEGIN DEFERRED")\n',
+        (f"{REBUILT}::test_second_rebuild_is_refused_while_one_is_under_way",),
+    ),
+    Mutation(
+        "go-on-with-the-dialogue-of-a-parked-event",
+        FOLDING,
+        "                self._parked.setdefault(event.dialogue, event.position)\n",
+        "                pass\n",
+        (f"{POISON}::test_parked_event_stops_its_dialogue_and_no_other",),
+    ),
+    Mutation(
+        "forget-after-a-restart-what-is-parked",
+        FOLDING,
+        "for event in reversed(parked) if event.dialogue}",
+        "for event in () if event.dialogue}",
+        (f"{POISON}::test_event_stays_parked_behind_after_a_restart",),
+    ),
+    Mutation(
+        "park-the-whole-batch",
+        FOLDING,
+        "            if len(page) > 1:\n",
+        "            if False:\n",
+        (f"{POISON}::test_parked_event_stops_its_dialogue_and_no_other",),
+    ),
+    Mutation(
+        "wait-for-ever-for-a-fold-that-hangs",
+        RUNNER,
+        "                runner.give_up_after(self._seconds)\n",
+        "                pass\n",
+        (f"{POISON}::test_parked_event_stops_its_dialogue_and_no_other",),
+    ),
+    Mutation(
+        "keep-no-earlier-rows",
+        MODEL,
+        "WHEN old.{SINCE} < new.{SINCE}",
+        "WHEN 0",
+        ("tests/test_as_of.py::test_every_earlier_moment_equals_a_fold_up_to_there",),
+    ),
+    Mutation(
+        "answer-as-of-the-boundary",
+        "projections/as_of.py",
+        "        if events:\n            rows =",
+        "        if not events:\n            rows =",
+        ("tests/test_as_of.py::test_every_earlier_moment_equals_a_fold_up_to_there",),
+    ),
+    Mutation(
         "answer-from-what-was-lost",
         "application/read_side.py",
-        "            if self._runner is None or self._runner.ended:\n",
+        "            if runner is None or runner.ended or runner.paused or runner.error is not None:\n",
         "            if True:\n",
         (f"{LOST}::TestTheService::test_does_not_answer_from_what_was_lost",),
     ),

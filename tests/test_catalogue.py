@@ -6,7 +6,8 @@ from typing import ClassVar
 import msgspec
 from eventsourcing.persistence import JSONTranscoder
 
-from application.codec import EventMapper, Upcast, events_of, stored_fields
+from application.codec import EventMapper, events_of, stored_fields
+from application.upcasts import Upcast
 from domain.dialogue import Dialogue
 from domain.message import Message
 from interface.catalogue import catalogue

@@ -12,10 +12,10 @@ from projections.queries import DialogueSort
 from tests.terminal import asked
 
 GROUP: Any = typer.main.get_command(app)
-DEAD: Any = GROUP.commands["dead"]
+GROUPS: dict[str, Any] = {name: GROUP.commands[name] for name in ("dead", "projections")}
 ALL: dict[str, Any] = {
-    **{name: command for name, command in GROUP.commands.items() if command is not DEAD},
-    **{f"dead {name}": command for name, command in DEAD.commands.items()},
+    **{name: command for name, command in GROUP.commands.items() if name not in GROUPS},
+    **{f"{name} {one}": command for name, group in GROUPS.items() for one, command in group.commands.items()},
 }
 COMMANDS = {
     "import",
@@ -36,6 +36,15 @@ COMMANDS = {
     "dead show",
     "dead redrive",
     "dead discard",
+    "projections list",
+    "projections status",
+    "projections rebuild",
+    "projections verify",
+    "projections rollback",
+    "projections pause",
+    "projections resume",
+    "projections retry",
+    "projections discard",
 }
 
 

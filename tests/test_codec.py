@@ -14,8 +14,9 @@ from eventsourcing.domain import BaseAggregate, CanInitAggregate, event
 from eventsourcing.persistence import JSONTranscoder, Notification, StoredEvent
 from eventsourcing.utils import Environment
 
-from application.codec import EventMapper, Upcast, events_of, stored_fields
+from application.codec import EventMapper, events_of, stored_fields
 from application.errors import UnknownTopicError, UnreadableEventError
+from application.upcasts import Upcast
 from domain.dialogue import Dialogue, Kind
 from tests.scenario import DIALOGUE, NOON, closed, conveyed, message, opened
 

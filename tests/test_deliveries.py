@@ -50,6 +50,11 @@ A, B, RECORDED, PLANNER, TOOL = (UUID(int=number) for number in range(1, 6))
 Event = Dialogue.Event | Consumer.Event
 
 
+@pytest.fixture
+def callosum(projecting: CorpusCallosum) -> CorpusCallosum:
+    return projecting
+
+
 def folded(*events: Event, page: int = 1000) -> tuple[DeliveryMetrics, dict[str, list[tuple[object, ...]]]]:
     """What is answered, and the rows."""
     log, models = MemoryLog(page=page), ReadModels()

@@ -24,6 +24,11 @@ from tests.deliveries import SHORT, following, message, say
 H = Happening
 
 
+@pytest.fixture
+def callosum(projecting: CorpusCallosum) -> CorpusCallosum:
+    return projecting
+
+
 def told(explanation: Explanation) -> list[tuple[object, ...]]:
     return [(step.happening, step.attempt, step.who, step.error) for step in explanation.steps]
 

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domain.detectors import PATTERNS, Detectors
 from domain.message import Payload
-from domain.patterns import PATTERNS, Detectors, Finding, Repetition, detect, fingerprint
+from domain.patterns import Finding, detect, fingerprint
+from domain.repetition import Repetition
 from domain.tract import Direction
 
 INTRA, OUT, BACK = Direction

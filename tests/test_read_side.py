@@ -28,6 +28,11 @@ OUT: dict[str, Any] = {"source": Tract.INTERNAL, "target": Tract.EXTERNAL, "send
 BACK: dict[str, Any] = {"source": Tract.EXTERNAL, "target": Tract.INTERNAL, "sender": "pytest"}
 
 
+@pytest.fixture
+def callosum(projecting: CorpusCallosum) -> CorpusCallosum:
+    return projecting
+
+
 async def test_metrics_include_what_was_stored_when_they_were_asked_for(callosum: CorpusCallosum) -> None:
     dialogue = await callosum.open_dialogue("current")
     for number in range(20):
@@ -182,7 +187,8 @@ async def test_a_locked_database_makes_the_read_side_wait_and_go_on(
     async with CorpusCallosum.open(f"sqlite:///{tmp_path}/callosum.db") as callosum:
         dialogue = await callosum.open_dialogue("locked")
         await callosum.consciousness_metrics(dialogue)
-        lock = sqlite3.connect(tmp_path / "callosum.views.consciousness.1.db", isolation_level=None)
+        [file] = tmp_path.glob("callosum.views.consciousness.*.db")
+        lock = sqlite3.connect(file, isolation_level=None)
         lock.execute("BEGIN IMMEDIATE")
         await callosum.send(dialogue, **OUT)
         waiting = asyncio.create_task(callosum.consciousness_metrics(dialogue))

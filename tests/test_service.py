@@ -1,6 +1,7 @@
 """Sending: what is accepted is stored as it was given, what is refused leaves nothing."""
 
 import asyncio
+import re
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
@@ -417,8 +418,12 @@ async def test_a_url_that_names_no_store_is_refused(url: str) -> None:
 async def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
     async with CorpusCallosum.open(f"sqlite:///{quote(str(tmp_path / name))}") as callosum:
         await callosum.open_dialogue("named")
-    files = {path.name for path in tmp_path.iterdir()}
-    assert files == {name, f"{name.removesuffix('.db')}.views.db"}
+        projections = callosum.projections.names
+        for projection in projections:
+            await callosum.read_model(projection, lambda _connection, position: position)
+    views = f"{name.removesuffix('.db')}.views"
+    files = {re.sub(r"\.[1-9]\.db$", "", path.name) for path in tmp_path.iterdir()}
+    assert files == {name, f"{views}.db", *(f"{views}.{projection}" for projection in projections)}
 
 
 async def test_a_relative_path_is_from_where_it_was_opened(

@@ -49,6 +49,11 @@ Happening = tuple[int, Dialogue.Event | Consumer.Event]
 """The log's time of an event, in milliseconds, and the event."""
 
 
+@pytest.fixture
+def callosum(projecting: CorpusCallosum) -> CorpusCallosum:
+    return projecting
+
+
 def folded(
     *happenings: Happening,
     page: int = 1000,

@@ -1,0 +1,73 @@
+"""A read model as it stood at any earlier position."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection
+
+from domain.dialogue import Kind
+from projections import model as model_module
+from projections.as_of import as_of
+from projections.folding import OnError
+from projections.models import ReadModels
+from projections.queries import Queries
+from tests.memory_log import MemoryLog, ask, conveyed, folded_up_to, opened, rows_of, runner_of, running
+from tests.test_projections import Happening, histories, small, written
+
+A = UUID(int=1)
+
+
+@contextmanager
+def earlier(models: ReadModels, log: MemoryLog, position: int) -> Iterator[Connection]:
+    [generation] = models.generations("consciousness")
+    with as_of(models.model(generation, small()), small(), log, position) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("boundary_every", [1, 4, 10_000])
+@settings(max_examples=10, deadline=None)
+@given(history=histories, page=st.integers(1, 4), positions=st.sets(st.integers(1, 12), max_size=3))
+def test_every_earlier_moment_equals_a_fold_up_to_there(
+    boundary_every: int, history: list[Happening], page: int, positions: set[int]
+) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(model_module, "BOUNDARY_EVERY", boundary_every)
+        log, models = MemoryLog(page=page), ReadModels()
+        head = written(history, log)
+        with running(runner_of(log, models, small), log) as runner:
+            runner.wait_for(head, 20)
+        for position in {0, *positions, head}:
+            if position <= head:
+                with earlier(models, log, position) as connection:
+                    assert rows_of(connection, small()) == folded_up_to(log, position, small())
+        models.close()
+
+
+def test_earlier_moment_leaves_the_read_model_as_it_is(tmp_path: Path) -> None:
+    log, models = MemoryLog(), ReadModels(tmp_path / "views.db")
+    head = log.append(opened(A), *[conveyed(A, number, ask()) for number in range(1, 6)])
+    with running(runner_of(log, models, small), log) as runner:
+        runner.wait_for(head, 20)
+    for position, messages in ((1, 0), (3, 2), (6, 5), (2, 1)):
+        with earlier(models, log, position) as connection:
+            assert Queries(connection, position).consciousness_metrics(A).total_messages == messages
+            assert Queries(connection, position).consciousness_metrics(Kind.LIVE).total_messages == messages
+    [generation] = models.generations("consciousness")
+    with models.model(generation, small()).reading() as connection:
+        assert Queries(connection, head).consciousness_metrics(A).total_messages == 5
+    models.close()
+
+
+def test_parked_events_are_left_out_of_earlier_moments_too() -> None:
+    log, models = MemoryLog(unreadable=3), ReadModels()
+    head = log.append(opened(A), opened(UUID(int=2)), conveyed(A, 1, ask()), conveyed(A, 2, ask()))
+    with running(runner_of(log, models, small, OnError.PARK), log) as runner:
+        runner.wait_for(head, 20)
+    with earlier(models, log, head) as connection:
+        assert Queries(connection, head).consciousness_metrics(A).total_messages == 0
+    models.close()
