@@ -44,7 +44,7 @@ class Feed:
         with self._reading:
             page = self._pages.get(place)
             if page is None:
-                page = self._read(place)
+                page = self._log.page(after=place[0], limit=self._limit, chain=place[1] if place[0] else None)
                 if page:
                     self._keep(place, page)
             return page
@@ -53,14 +53,6 @@ class Feed:
         """The log is not what it was: it has lost its end, or is another one."""
         with self._reading:
             self._pages.clear()
-
-    def _read(self, place: tuple[int, bytes]) -> Page:
-        position, chain = place
-        try:
-            return self._log.page(after=position, limit=self._limit, chain=chain if position else None)
-        except BaseException:
-            self._pages.clear()  # they may hold what was lost
-            raise
 
     def _keep(self, place: tuple[int, bytes], page: Page) -> None:
         self._pages[place] = page
