@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import Final
 
+from eventsourcing.persistence import OperationalError
+
 from projections.fold import EventLog, Recorded, Unread, weight
 from projections.model import Checkpoint
 
@@ -44,7 +46,7 @@ class Feed:
         with self._reading:
             page = self._pages.get(place)
             if page is None:
-                page = self._log.page(after=place[0], limit=self._limit, chain=place[1] if place[0] else None)
+                page = self._read(place)
                 if page:
                     self._keep(place, page)
             return page
@@ -53,6 +55,14 @@ class Feed:
         """The log is not what it was: it has lost its end, or is another one."""
         with self._reading:
             self._pages.clear()
+
+    def _read(self, place: tuple[int, bytes]) -> Page:
+        position, chain = place
+        try:
+            return self._log.page(after=position, limit=self._limit, chain=chain if position else None)
+        except OperationalError:
+            self._pages.clear()  # they may hold what was lost, and another process may have begun anew before us
+            raise
 
     def _keep(self, place: tuple[int, bytes], page: Page) -> None:
         self._pages[place] = page

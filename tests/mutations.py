@@ -634,16 +634,23 @@ MUTATIONS: Final = (
     Mutation(
         "fold-on-past-a-lost-entry",
         "projections/feed.py",
-        "chain=place[1] if place[0] else None",
+        "chain=chain if position else None",
         "chain=None",
         (f"{OPERATIONS}::TestARunningService::test_it_is_told_that_an_older_log_was_restored",),
     ),
     Mutation(
         "keep-the-pages-that-were-read-before-a-loss",
+        "projections/feed.py",
+        "            self._pages.clear()  # they may",
+        "            # they may",
+        (f"{PROJECTIONS}::test_pages_that_were_read_before_a_loss_are_read_again",),
+    ),
+    Mutation(
+        "keep-the-pages-of-another-log",
         FOLDING,
         "                self._feed.forget()\n",
         "                pass\n",
-        (f"{LOST}::TestTheService::test_does_not_answer_from_what_was_lost",),
+        (f"{PROJECTIONS}::test_pages_of_another_log_are_read_again",),
     ),
     Mutation(
         "leave-the-former-one-to-its-runners",
