@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
+from time import monotonic
 from typing import Final
 from uuid import UUID
 
@@ -50,7 +51,8 @@ class Folding:
     Attributes:
         checkpoint: how far it has come; as of `resume` at the earliest.
         until: up to this position it folds one event at a time.
-        under_way: the batch that is being folded.
+        under_way: since when (of `time.monotonic`) which batch is being folded; None: none is. Reading and writing
+            it do not count: what they wait for passes, or is an error of its own.
         weight: of the last batch that was folded, see `fold.weight`.
     """
 
@@ -59,7 +61,7 @@ class Folding:
         self.projection = projection
         self.checkpoint = Checkpoint(version_of(projection), 0, b"", "")
         self.until = 0
-        self.under_way: Sequence[Recorded | Unread] = ()
+        self.under_way: tuple[float, Sequence[Recorded | Unread]] | None = None
         self.abandoned = False
         self.weight = 0
         self._feed = feed
@@ -106,7 +108,6 @@ class Folding:
             page = page[:1]
         if not page:
             return False
-        self.under_way = page
         try:
             self._fold(page)
         except _PASSING:
@@ -117,8 +118,6 @@ class Folding:
                 self.until = page[-1].position
                 return True
             self.refuse(page[0], error)
-        finally:
-            self.under_way = ()
         return True
 
     def _fold(self, page: Sequence[Recorded | Unread]) -> None:
@@ -132,7 +131,11 @@ class Folding:
                 raise event.error
             else:
                 events.append(event)
-        rows = self.projection.fold(events, self.model.stored(self.checkpoint)) if events else Rows()
+        self.under_way = monotonic(), page
+        try:
+            rows = self.projection.fold(events, self.model.stored(self.checkpoint)) if events else Rows()
+        finally:
+            self.under_way = None
         self._advance(page, rows, behind)
 
     def refuse(self, event: Recorded | Unread, error: Exception) -> None:

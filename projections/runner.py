@@ -16,6 +16,7 @@ number of processes may run it, and every event is folded once.
 import ctypes
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import Condition, Event, Thread
 from time import monotonic
 from typing import Final
@@ -29,7 +30,7 @@ from projections.feed import Feed
 from projections.fold import Projection, Recorded, Unread, version_of
 from projections.folding import Folding, OnError
 from projections.model import Checkpoint, CheckpointMovedError
-from projections.models import Generation, Orders, ReadModels, State
+from projections.models import Generation, ReadModels, State
 
 __all__ = ["Runner", "Watch"]
 
@@ -70,12 +71,12 @@ class Runner:
         self._checkpoint = Checkpoint(self.version, 0, b"", "")
         self._generation: Generation | None = None
         self._folding: Folding | None = None
-        self._begun: float | None = None
         self._stopping = Event()
         self._hurried = Event()
         self._changed = Condition()
         self._paused = False
         self._look_at = 0.0
+        self._resumes = 0
         self._ended = False
         self._error: ProjectionError | None = None
         self._refolds: list[str] = []
@@ -153,18 +154,18 @@ class Runner:
             raise self._error or ProjectionStoppedError(self.name, self._checkpoint.position)
 
     def give_up_after(self, seconds: float) -> None:
-        """Let another thread go on when the batch under way takes longer than this.
+        """Let another thread go on when folding the batch under way takes longer than this.
 
         The one that hangs is interrupted, which works as soon as it runs Python code. What it has folded by then
         finds the checkpoint moved, or is as good as what the other one folds.
         """
-        turn, folding, begun = self._turn, self._folding, self._begun
-        if folding is None or begun is None or monotonic() - begun < seconds:
+        folding = self._folding
+        if folding is None or folding.under_way is None:
             return
-        page = folding.under_way
-        if not page:
+        begun, page = folding.under_way
+        if monotonic() - begun < seconds:
             return
-        self._turn, self._begun = turn + 1, None
+        self._turn += 1
         folding.abandoned = True
         _interrupt(self._thread)
         error = TimeoutError(f"it was not folded within {seconds:g} seconds")
@@ -194,7 +195,6 @@ class Runner:
     def _work(self, turn: int, hung: "_Hung | None") -> None:
         failures = 0
         while self._mine(turn):
-            orders = self._models.orders(self.name)
             try:
                 folding = self._claim()
                 if hung is not None:
@@ -206,7 +206,7 @@ class Runner:
             except CheckpointMovedError:
                 pass
             except ProjectionFailedError as error:
-                self._stand(turn, error, orders)
+                self._stand(turn, error)
             except (LogOperationalError, OperationalError) as trouble:
                 # A lock, a full disk, a server that is away: it passes, and no event is at fault.
                 _logger.warning("The read models wait for their database or the log: %s", trouble)
@@ -215,6 +215,7 @@ class Runner:
 
     def _claim(self) -> Folding:
         """The generation to keep current, gone on with from where it stands."""
+        self._resumes = self._models.orders(self.name).resumed
         generation = self._models.claim(self.name, self.version)
         projection = self._make()
         model = self._models.model(generation, projection)
@@ -236,10 +237,7 @@ class Runner:
         if self._paused:
             self._stopping.wait(_WAIT)
             return True
-        self._begun = monotonic()
-        folded = folding.step()
-        self._begun = None
-        if folded:
+        if folding.step():
             self._reach(folding.checkpoint)
             return True
         assert self._generation is not None, "it was claimed"
@@ -260,7 +258,7 @@ class Runner:
             self._tell()
         return self._models.current(self.name, self.version) == self._generation
 
-    def _stand(self, turn: int, error: ProjectionFailedError, orders: Orders) -> None:
+    def _stand(self, turn: int, error: ProjectionFailedError) -> None:
         """Wait before an event: until an operator says to go on, or it is time to try it again."""
         _logger.error("%s", error)
         with self._changed:
@@ -272,8 +270,9 @@ class Runner:
             until = monotonic() + _RETRIES_OF_EVENT[min(error.attempts, len(_RETRIES_OF_EVENT)) - 1]
         while self._mine(turn) and (until is None or monotonic() < until):
             self._stopping.wait(_WAIT if until is None else min(_WAIT, until - monotonic()))
-            if self._models.orders(self.name).resumed != orders.resumed:
-                break
+            with suppress(OperationalError):  # a lock: the next look tells
+                if self._models.orders(self.name).resumed != self._resumes:
+                    break
         if self._mine(turn):
             self._error = None
 

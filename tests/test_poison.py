@@ -226,6 +226,23 @@ def test_mended_projection_rebuilds_to_what_a_fold_of_everything_gives(
         fresh.close()
 
 
+def test_fold_that_waits_for_its_database_does_not_hang(models: ReadModels) -> None:
+    log = written()
+    runner = runner_of(log, models, Counted, OnError.PARK)
+    watch = Watch([runner], 0.1)
+    with running(runner, log):
+        runner.wait_for(9, 20)
+        [generation] = models.generations("counted")
+        with models.model(generation, Counted()).writing():
+            head = log.append(conveyed(A, 3, ask()))
+            with pytest.raises(TimeoutError):
+                runner.wait_for(head, 0.5)
+        runner.wait_for(head, 20)
+    watch.stop()
+    assert left_out(models) == []
+    assert counts(models) == {"1": 4, "2": 3, "3": 3}
+
+
 def test_event_stays_parked_behind_after_a_restart(models: ReadModels, poisoned: Callable[..., None]) -> None:
     poisoned(1)
     log = written()
