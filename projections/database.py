@@ -65,7 +65,7 @@ class Database:
             if type(error.orig) is not sqlite3.DatabaseError:
                 raise
             raise ViewsFileError(str(self.path), "is not a SQLite database") from error
-        except BaseException:
+        except BaseException:  # whatever it is, nobody else will close it
             self.close()
             raise
 
@@ -92,11 +92,15 @@ class Database:
 
     def _claim(self, create: Sequence[str]) -> None:
         """Make the tables in an empty database. Of several processes that do it at once, the first one does."""
-        with self.writing() as connection:
-            ours = connection.exec_driver_sql("PRAGMA application_id").scalar_one() == self._application
-            if ours and connection.exec_driver_sql("PRAGMA user_version").scalar_one() == self._layout:
+        made = (self._application, self._layout)
+        with self.reading() as connection:  # as a rule they are there, and nobody need be waited for
+            if _owner(connection) == made:
                 return
-            if ours:
+        with self.writing() as connection:
+            owner, layout = _owner(connection)
+            if (owner, layout) == made:
+                return
+            if owner == self._application:
                 _empty(connection)
             for statement in create:
                 connection.exec_driver_sql(statement)
@@ -113,13 +117,13 @@ class Prepared:
     def __init__(self, statement: ClauseElement) -> None:
         compiled = statement.compile(dialect=dialect())
         self._text = str(compiled)
-        self.names: Sequence[str] = getattr(compiled, "positiontup", None) or ()
+        self._names: Sequence[str] = getattr(compiled, "positiontup", None) or ()
 
     def run(self, connection: Connection, **values: Any) -> CursorResult[*tuple[Any, ...]]:
-        return connection.exec_driver_sql(self._text, tuple([values[name] for name in self.names]))
+        return connection.exec_driver_sql(self._text, tuple([values[name] for name in self._names]))
 
     def run_many(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-        connection.exec_driver_sql(self._text, [tuple([row[name] for name in self.names]) for row in rows])
+        connection.exec_driver_sql(self._text, [tuple([row[name] for name in self._names]) for row in rows])
 
 
 @cache
@@ -134,6 +138,13 @@ def definitions(*tables: Table) -> tuple[str, ...]:
 def plain(row: RowMapping) -> dict[str, Any]:
     """A row for msgspec, which takes no keys of SQLAlchemy's subclass of str."""
     return {str(name): value for name, value in row.items()}
+
+
+def _owner(connection: Connection) -> tuple[int, int]:
+    """Whose it is, and of which layout."""
+    names = ("application_id", "user_version")
+    application, layout = (connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names)
+    return application, layout
 
 
 def _empty(connection: Connection) -> None:

@@ -170,19 +170,21 @@ class ReadModels:
             return _new(connection, projection, version, State.REBUILDING)
 
     def serve(self, generation: Generation) -> Generation:
-        """Answer from this one from now on. The one before is kept, and what is older is deleted."""
+        """Answer from this one from now on.
+
+        The one before it is kept, and of the other versions the one that serves the youngest of them: an earlier
+        program may still run. What is older is deleted.
+        """
         with self._database.writing() as connection:
-            former: list[Generation] = []
-            for other in _listed(connection, generation.projection):
-                if other.id == generation.id or other.state not in {State.SERVING, State.PREVIOUS}:
-                    continue
-                if other.version == generation.version and other.state is State.SERVING:
-                    _set_state(connection, other, State.PREVIOUS)
-                    former.insert(0, other)
-                else:
-                    former.append(other)
-            for other in former[1:]:
-                self._delete(connection, other)
+            others = [each for each in _listed(connection, generation.projection) if each.id != generation.id]
+            former = [each for each in others if (each.version, each.state) == (generation.version, State.SERVING)]
+            foreign = [each for each in others if each.version != generation.version]
+            kept = {each.id for each in (*former, *[each for each in foreign if each.state is State.SERVING][:1])}
+            for other in others:
+                if other.state in {State.SERVING, State.PREVIOUS} and other.id not in kept:
+                    self._delete(connection, other)
+            for other in former:
+                _set_state(connection, other, State.PREVIOUS)
             return _set_state(connection, generation, State.SERVING)
 
     def drop(self, generation: Generation) -> None:

@@ -111,13 +111,20 @@ async def test_cancelled_rebuild_leaves_no_process_and_can_be_gone_on_with(lasti
     async with CorpusCallosum.open(lasting_url) as callosum:
         await callosum.open_dialogue("cancelled")
         await callosum.consciousness_metrics()
-        task = asyncio.create_task(callosum.projections.rebuild(MODEL))
-        await asyncio.sleep(0.2)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        read_side = callosum._open.read_side
+        generation = read_side.models.current(MODEL, read_side._versions[MODEL])
+        assert generation is not None
+        model = read_side.models.model(generation, read_side._kinds[MODEL])
+        with model.writing():  # the swap waits for this
+            task = asyncio.create_task(callosum.projections.rebuild(MODEL))
+            while (await callosum.projections.status(MODEL))[0].rebuilding != 1:  # noqa: ASYNC110  # nothing tells
+                await asyncio.sleep(0.01)
+            task.cancel()
+            async with asyncio.timeout(10):
+                with pytest.raises(asyncio.CancelledError):
+                    await task
         [rebuilt] = await callosum.projections.rebuild(MODEL)
-        assert rebuilt.verdict is Verdict.IDENTICAL
+        assert (rebuilt.verdict, rebuilt.resumed_at) == (Verdict.IDENTICAL, 1)
 
 
 async def test_paused_projection_says_so_and_goes_on_when_it_is_resumed(callosum: CorpusCallosum) -> None:

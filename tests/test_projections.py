@@ -9,6 +9,7 @@ from threading import Thread
 from uuid import UUID
 
 import pytest
+from eventsourcing.persistence import OperationalError as LogOperationalError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,9 +22,10 @@ from projections.errors import (
     ProjectionStoppedError,
     ViewsFileError,
 )
-from projections.fold import Recorded
-from projections.folding import OnError
-from projections.model import CheckpointMovedError
+from projections.feed import Feed
+from projections.fold import Recorded, version_of
+from projections.folding import Folding, OnError
+from projections.model import Checkpoint, CheckpointMovedError
 from projections.models import ReadModels
 from projections.runner import Runner
 from projections.states import CHUNK
@@ -271,6 +273,58 @@ def test_runners_of_two_definitions_do_not_disturb_each_other(tmp_path: Path) ->
     newer.close()
 
 
+def test_pages_that_were_read_before_a_loss_are_read_again() -> None:
+    log = MemoryLog(page=1)
+    log.append(opened(A), conveyed(A, 1, ask()))
+    feed, first, second = Feed(log), checkpoint(log, 1), checkpoint(log, 2)
+    assert feed.after(first) == log.page(after=1, limit=1)
+    log.lose(1)
+    with pytest.raises(LogOperationalError):
+        feed.after(second)
+    log.append(conveyed(A, 1, answer()))
+    assert feed.after(first) == log.page(after=1, limit=1)
+
+
+def test_pages_of_another_log_are_read_again(models: ReadModels) -> None:
+    log = MemoryLog()
+    feed = Feed(log)
+    log.append(opened(A))
+    model = models.model(models.claim("consciousness", version_of(small())), small())
+    first = Folding(feed, model, small(), OnError.FAIL)
+    first.resume()
+    first.step()
+    log.lose(0)
+    log.epoch = "second"
+    log.append(opened(B), conveyed(B, 1, ask()))
+    again = Folding(feed, model, small(), OnError.FAIL)
+    assert "of another log" in str(again.resume())
+    again.step()
+    assert dump(models) == folded(log, 2)
+
+
+def checkpoint(log: MemoryLog, position: int) -> Checkpoint:
+    return Checkpoint("", position, log.chain_at(position) or b"", log.epoch)
+
+
+def test_runner_waits_for_the_file_that_tells_of_generations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("projections.database._LOCK_TIMEOUT", 0.01)
+    log, models = MemoryLog(), ReadModels(tmp_path / "views.db")
+    models.close()  # of its connections, which would keep others from locking the file
+    lock = sqlite3.connect(tmp_path / "views.db", isolation_level=None)
+    lock.execute("PRAGMA locking_mode = EXCLUSIVE")
+    lock.execute("BEGIN EXCLUSIVE")
+    with running(runner_of(log, models, small), log) as runner:
+        head = log.append(opened(A))
+        with pytest.raises(TimeoutError):
+            runner.wait_for(head, 0.3)
+        assert "wait for their database" in caplog.text
+        lock.close()
+        runner.wait_for(head, 20)
+    models.close()
+
+
 class Unknown(Dialogue.Event, frozen=True):
     TOPIC = "dialogue.unknown.v1"
 
@@ -410,3 +464,19 @@ def test_one_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
     assert opened_models.qsize() == 6
     while not opened_models.empty():
         opened_models.get().close()
+
+
+def test_file_of_an_earlier_layout_is_emptied(tmp_path: Path) -> None:
+    path = tmp_path / "views.db"
+    ReadModels(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 1")
+    connection.execute("CREATE TABLE scopes (scope)")
+    connection.close()
+    models, log = ReadModels(path), MemoryLog()
+    rows_after(models, log, log.append(opened(A)))
+    assert dump(models) == folded(log, 1)
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'scopes'").fetchone() == (0,)
+    connection.close()
+    models.close()

@@ -128,6 +128,19 @@ def test_retired_read_model_is_folded_no_further(models: ReadModels, log: Memory
         late.step()
 
 
+def test_rebuilds_leave_what_serves_another_definition(models: ReadModels, log: MemoryLog) -> None:
+    for make in (Consciousness, small):
+        with running(runner_of(log, models, make), log) as runner:
+            runner.wait_for(22, 20)
+    for _ in range(3):
+        rebuild(log, models, [small()])
+    with queries(models, Consciousness()) as asked:
+        assert asked.consciousness_metrics(A).position == 22
+    versions = [generation.version for generation in models.generations("consciousness")]
+    assert versions.count(version_of(Consciousness())) == 1
+    assert versions.count(version_of(small())) == 2
+
+
 def test_nothing_to_roll_back_to_is_an_error(models: ReadModels, log: MemoryLog) -> None:
     with running(runner_of(log, models, small), log) as runner:
         runner.wait_for(22, 20)
