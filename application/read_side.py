@@ -164,8 +164,8 @@ class ReadSide:
     def _as_of(self, projection: str, query: Callable[[Connection, int], _T], position: int) -> _T:
         instance = self.makers[projection]()
         generation = self.models.current(projection, self._versions[projection])
-        if generation is None:
-            raise _BehindError(0)
+        if generation is None:  # nobody folds this version
+            raise ReadModelsBehindError(0, position)
         model = self.models.model(generation, instance)
         with as_of(model, instance, self._log, position) as connection:
             self._check(projection, read_checkpoint(connection), position)

@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import Connection, MetaData, Table
 from sqlalchemy.schema import CreateTable
 
-from projections.errors import ProjectionFailedError
+from projections.errors import ProjectionFailedError, ReadModelTakenError
 from projections.fold import EventLog, Projection, Recorded, Unread
 from projections.model import EARLIER, Model, Stored, last_boundary, read_parked
 from projections.tables import SINCE, Rows, keys, values
@@ -36,7 +36,8 @@ def as_of(model: Model, projection: Projection, log: EventLog, position: int) ->
         position: not beyond its checkpoint.
 
     Raises:
-        ProjectionFailedError: at an event that was not parked, but cannot be folded.
+        ProjectionFailedError: an event that was not parked cannot be folded.
+        ReadModelTakenError: the log has lost its end meanwhile.
     """
     with model.reading() as connection:
         boundary = last_boundary(connection, position)
@@ -44,17 +45,19 @@ def as_of(model: Model, projection: Projection, log: EventLog, position: int) ->
         for table in model.tables:
             connection.execute(CreateTable(_since_then(table)))
             connection.exec_driver_sql(_view(table, boundary))
-        events = _between(log, boundary, position, parked)
+        events = _between(projection.NAME, log, boundary, position, parked)
         if events:
             rows = _folded(projection, events, connection)
             rows.write(connection, position, suffix=_SINCE_THEN)
         yield connection
 
 
-def _between(log: EventLog, boundary: int, position: int, parked: set[int]) -> list[Recorded]:
+def _between(name: str, log: EventLog, boundary: int, position: int, parked: set[int]) -> list[Recorded]:
     found: list[Recorded] = []
     while boundary < position:
         page = log.page(after=boundary, limit=min(_PAGE, position - boundary))
+        if not page:
+            raise ReadModelTakenError(name, f"they include position {position}, which the log does not have")
         for event in page:
             if event.position in parked:
                 continue

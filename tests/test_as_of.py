@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from domain.dialogue import Kind
 from projections import model as model_module
 from projections.as_of import as_of
+from projections.errors import ReadModelTakenError
 from projections.folding import OnError
 from projections.models import ReadModels
 from projections.queries import Queries
@@ -60,6 +61,20 @@ def test_earlier_moment_leaves_the_read_model_as_it_is(tmp_path: Path) -> None:
     [generation] = models.generations("consciousness")
     with models.model(generation, small()).reading() as connection:
         assert Queries(connection, head).consciousness_metrics(A).total_messages == 5
+    models.close()
+
+
+def test_earlier_moment_of_a_log_that_has_lost_it_is_an_error() -> None:
+    log, models = MemoryLog(), ReadModels()
+    head = log.append(opened(A), *[conveyed(A, number, ask()) for number in range(1, 6)])
+    with running(runner_of(log, models, small), log) as runner:
+        runner.wait_for(head, 20)
+    log.lose(3)
+    with (
+        pytest.raises(ReadModelTakenError, match="position 5, which the log does not have"),
+        earlier(models, log, 5),
+    ):
+        pass
     models.close()
 
 

@@ -141,6 +141,16 @@ def test_questions_as_of_a_moment(url: str, moment: str, messages: int) -> None:
     assert sum(one["internal_to_external"] for one in minutes) == messages
 
 
-@pytest.mark.parametrize("moment", ["yesterday", "2026-03-01T12:00:00", "-1", "6"])
-def test_moment_that_cannot_be_is_refused(url: str, moment: str) -> None:
-    assert asked("metrics", "--as-of", moment, "--url", url).status == 2
+@pytest.mark.parametrize(
+    ("moment", "says"),
+    [
+        ("yesterday", "'yesterday' is no position"),
+        ("2026-03-01T12:00:00", "no time with a zone"),
+        ("-1", "'-1' is no position"),
+        ("6", "is 6; the log ends at 5"),
+    ],
+)
+def test_moment_that_cannot_be_is_refused(url: str, moment: str, says: str) -> None:
+    refused = asked("metrics", "--as-of", moment, "--url", url)
+    assert refused.status == 2
+    assert says in " ".join(refused.err.replace("│", " ").split())
