@@ -54,7 +54,7 @@ def rebuild(names: Names = None, url: Url = None, json: AsJson = False) -> None:
     from interface.session import run
     from interface.upkeep import rebuild_models
 
-    run(rebuild_models(names or [], json=json), url, projects=False)
+    run(rebuild_models(names or [], swap=True, json=json), url, projects=False)
 
 
 @projections.command()
@@ -64,9 +64,9 @@ def verify(names: Names = None, url: Url = None, json: AsJson = False) -> None:
     The exit status is 1 when one is different: the first row that is, is shown with both values.
     """
     from interface.session import run
-    from interface.upkeep import verify_models
+    from interface.upkeep import rebuild_models
 
-    run(verify_models(names or [], json=json), url, projects=False)
+    run(rebuild_models(names or [], swap=False, json=json), url, projects=False)
 
 
 @projections.command()

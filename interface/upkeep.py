@@ -24,7 +24,6 @@ __all__ = [
     "roll_back",
     "show_generations",
     "show_status",
-    "verify_models",
 ]
 
 MOST_VALUE: Final = 200
@@ -96,20 +95,15 @@ def _notes(one: ProjectionStatus, parked: Sequence[Parked]) -> Iterator[str]:
         yield f"{one.name} has left out {many(len(left_out) - MOST_PARKED, 'event')} more; --json lists all."
 
 
-def rebuild_models(names: Sequence[str], *, json: bool) -> Command:
+def rebuild_models(names: Sequence[str], *, swap: bool, json: bool) -> Command:
+    """With `swap` they serve then; else they are only compared."""
+
     async def command(callosum: CorpusCallosum) -> int:
+        projections = callosum.projections
         with _rates() as show:
-            rebuilt = await callosum.projections.rebuild(*names, progress=show)
-        return _show(rebuilt, "rebuilt, and serves now", json=json)
-
-    return command
-
-
-def verify_models(names: Sequence[str], *, json: bool) -> Command:
-    async def command(callosum: CorpusCallosum) -> int:
-        with _rates() as show:
-            rebuilt = await callosum.projections.verify(*names, progress=show)
-        return _show(rebuilt, "compared", json=json)
+            rebuilt = await (projections.rebuild if swap else projections.verify)(*names, progress=show)
+        _show(rebuilt, json=json, swapped=swap)
+        return int(any(one.verdict is Verdict.DIFFERENT for one in rebuilt))
 
     return command
 
@@ -124,7 +118,7 @@ def retry_projection(name: str, *, json: bool) -> Command:
             else:
                 console().print("No event is left out; it goes on with the one that it stands before, if any.")
             return 0
-        _show(rebuilt, "rebuilt, and serves now", json=json)
+        _show(rebuilt, json=json, swapped=True)
         return int(any(one.parked for one in rebuilt))
 
     return command
@@ -190,20 +184,19 @@ def _rate(told: Progress) -> str:
     return f"{told.projection}: position {told.position} of {told.head}, {rate}, {left:.0f} s left"
 
 
-def _show(rebuilt: Sequence[Rebuilt], done: str, *, json: bool) -> int:
+def _show(rebuilt: Sequence[Rebuilt], *, json: bool, swapped: bool) -> None:
     if json:
         console().print(as_json(rebuilt, indent=2), soft_wrap=True)
-    else:
-        for one in rebuilt:
-            print_lines(console(), Text("\n".join(_lines(one, done))))
-    return int(any(one.verdict is Verdict.DIFFERENT for one in rebuilt))
+        return
+    for one in rebuilt:
+        print_lines(console(), Text("\n".join(_lines(one, swapped=swapped))))
 
 
-def _lines(one: Rebuilt, done: str) -> Iterator[str]:
+def _lines(one: Rebuilt, *, swapped: bool) -> Iterator[str]:
+    done = f"rebuilt, and serves now as generation {one.generation}" if swapped else "built anew and compared"
     begun = f", gone on with from position {one.resumed_at}" if one.resumed_at else ""
-    rate = f"{one.messages / one.seconds:,.0f} a second" if one.seconds else "at once"
-    generation = f"generation {one.generation}{begun}"
-    yield f"{one.projection}: {done} as {generation}; {many(one.messages, 'message')}, {rate}."
+    rate = f", {one.messages / one.seconds:,.0f} a second" if one.seconds else ""
+    yield f"{one.projection}: {done}{begun}; {one.messages:,} messages and other events{rate}."
     if one.verdict is Verdict.IDENTICAL:
         yield f"  IDENTICAL at position {one.position}, digest {one.digest[:16]}."
     elif one.verdict is Verdict.NOTHING_TO_COMPARE:

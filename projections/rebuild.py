@@ -263,7 +263,7 @@ class _Shadow:
 
     def swap(self, clock: _Clock) -> Generation:
         """Let this one serve."""
-        while self.step(None):
+        while self.step(None):  # as far as it goes while nobody is held back
             clock.tick(self)
         if self._served is None:
             return self._models.serve(self._generation)

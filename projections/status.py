@@ -1,13 +1,13 @@
 """How a projection fares, as an operator looks at it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from projections.fold import Projection, version_of
-from projections.model import Parked, read_checkpoint, read_parked, read_trouble
+from projections.model import Parked, Trouble, read_checkpoint, read_parked, read_trouble
 from projections.models import Generation, ReadModels, State
 
 __all__ = ["ProjectionState", "ProjectionStatus", "parked_events", "status"]
@@ -77,36 +77,21 @@ def status(
         epoch: the log's.
         age: seconds since the entry at a position was stored.
     """
-    name, version = projection.NAME, version_of(projection)
-    generations = models.generations(name)
-    current, serving = models.current(name, version), models.serving(name, version)
-    known: dict[str, Any] = {
-        "name": name,
-        "version": version,
-        "head": head,
-        "serving": serving.id if serving else None,
-        "rebuilding": _folded(models, projection, _first(generations, version, State.REBUILDING)),
-        "previous": _number(_first(generations, version, State.PREVIOUS)),
-    }
+    known = _generations(models, projection)
+    current = models.current(projection.NAME, version_of(projection))
     if current is None:
         absent = ProjectionState.ABSENT
-        return ProjectionStatus(**known, state=absent, position=0, lag_events=None, lag_seconds=None)
+        return ProjectionStatus(**known, head=head, state=absent, position=0, lag_events=None, lag_seconds=None)
     model = models.model(current, projection)
     with model.reading() as connection:
         checkpoint, trouble = read_checkpoint(connection), read_trouble(connection)
         parked = read_parked(connection)
-    ours = checkpoint is not None and checkpoint.epoch == epoch and checkpoint.position <= head
     position = checkpoint.position if checkpoint else 0
-    state = ProjectionState.CURRENT if ours and position == head else ProjectionState.BEHIND
-    if current.state is State.BUILDING:
-        state = ProjectionState.BUILDING
-    if trouble is not None:
-        state = ProjectionState.FAILED if trouble.failed else ProjectionState.RETRYING
-    if models.orders(name).paused:
-        state = ProjectionState.PAUSED
+    ours = checkpoint is not None and checkpoint.epoch == epoch and position <= head
     return ProjectionStatus(
         **known,
-        state=state,
+        head=head,
+        state=_state(models, current, trouble, is_current=ours and position == head),
         position=position,
         lag_events=head - position if ours else None,
         lag_seconds=None if not ours else 0.0 if position == head else age(position + 1),
@@ -120,6 +105,35 @@ def status(
     )
 
 
+def _state(
+    models: ReadModels, current: Generation, trouble: Trouble | None, *, is_current: bool
+) -> ProjectionState:
+    if models.orders(current.projection).paused:
+        return ProjectionState.PAUSED
+    if trouble is not None:
+        return ProjectionState.FAILED if trouble.failed else ProjectionState.RETRYING
+    if current.state is State.BUILDING:
+        return ProjectionState.BUILDING
+    return ProjectionState.CURRENT if is_current else ProjectionState.BEHIND
+
+
+def _generations(models: ReadModels, projection: Projection) -> dict[str, Any]:
+    """The fields that tell of its generations."""
+    name, version = projection.NAME, version_of(projection)
+    own = [generation for generation in models.generations(name) if generation.version == version]
+    of_state = {generation.state: generation for generation in reversed(own)}  # the youngest of each
+    rebuilding, previous = of_state.get(State.REBUILDING), of_state.get(State.PREVIOUS)
+    checkpoint = models.model(rebuilding, projection).checkpoint() if rebuilding else None
+    serving = models.serving(name, version)
+    return {
+        "name": name,
+        "version": version,
+        "serving": serving.id if serving else None,
+        "rebuilding": None if rebuilding is None else checkpoint.position if checkpoint else 0,
+        "previous": previous.id if previous else None,
+    }
+
+
 def parked_events(models: ReadModels, projection: Projection) -> list[Parked]:
     """In position order."""
     current = models.current(projection.NAME, version_of(projection))
@@ -127,18 +141,3 @@ def parked_events(models: ReadModels, projection: Projection) -> list[Parked]:
         return []
     with models.model(current, projection).reading() as connection:
         return read_parked(connection)
-
-
-def _first(generations: Sequence[Generation], version: str, state: State) -> Generation | None:
-    return next((each for each in generations if (each.version, each.state) == (version, state)), None)
-
-
-def _number(generation: Generation | None) -> int | None:
-    return generation.id if generation else None
-
-
-def _folded(models: ReadModels, projection: Projection, generation: Generation | None) -> int | None:
-    if generation is None:
-        return None
-    checkpoint = models.model(generation, projection).checkpoint()
-    return checkpoint.position if checkpoint else 0

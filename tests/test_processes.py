@@ -60,7 +60,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 RUNS = 300
-MESSAGES_A_RUN = 20
+MESSAGES_A_RUN = 40
 
 
 async def test_two_processes_in_the_same_dialogues_lose_and_repeat_nothing(lasting_url: str) -> None:
