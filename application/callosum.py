@@ -329,17 +329,35 @@ class CorpusCallosum:
     # is as of a moment: a position, or a time of the log's, which needs a time zone.
 
     async def consciousness_metrics(
-        self, scope: UUID | Kind = Kind.LIVE, *, at_least: int | None = None, as_of: Moment | None = None
+        self,
+        scope: UUID | Kind = Kind.LIVE,
+        *,
+        episodes: int = 1000,
+        at_least: int | None = None,
+        as_of: Moment | None = None,
     ) -> ConsciousnessMetrics:
         """Balance, emergence, coordination and response times of a dialogue, or of all dialogues of a kind.
 
+        Args:
+            scope: the dialogue, or the kind.
+            episodes: at most so many emergence episodes, the last ones; all are counted in `episode_count`.
+            at_least: a position that the answer includes.
+            as_of: a position, or a time of the log's, to answer as of.
+
         Raises:
             DialogueNotFoundError: there is no such dialogue.
+            InvalidCommandError: fewer than no episodes are asked for, or there is no such moment.
             ProjectionError: the read models have stopped at an event that cannot be folded.
         """
         if not isinstance(scope, Kind):
             check_id(scope)
-        return await self._ask_about(scope, lambda queries: queries.consciousness_metrics(scope), at_least, as_of)
+        if episodes < 0:
+            raise InvalidCommandError("number of episodes", f"is {episodes}; it must be at least 0")
+
+        def query(queries: Queries) -> ConsciousnessMetrics:
+            return queries.consciousness_metrics(scope, episodes=episodes)
+
+        return await self._ask_about(scope, query, at_least, as_of)
 
     async def dialogue(
         self, dialogue: UUID, *, at_least: int | None = None, as_of: Moment | None = None

@@ -76,7 +76,7 @@ def _rows(scopes: Sequence[ConsciousnessMetrics]) -> dict[str, Sequence[str]]:
         EMERGENCE: [_emergence(metrics) for metrics in scopes],
         BALANCED: [str(metrics.balanced_dialogue_events) for metrics in scopes],
         "last of these at": [_last_emergence(metrics) for metrics in scopes],
-        "episodes": [str(len(metrics.episodes)) for metrics in scopes],
+        "episodes": [str(metrics.episode_count) for metrics in scopes],
         "findings": [str(metrics.findings) for metrics in scopes],
     }
 
@@ -126,13 +126,17 @@ def _response_row(metrics: ConsciousnessMetrics, tract: Tract) -> list[str]:
 
 
 def _episodes(metrics: ConsciousnessMetrics) -> list[str]:
+    """The last ones, in order."""
+    name, shown = _short(metrics.scope), metrics.episodes[-MOST_EPISODES:]
     lines = [
-        f"Emergence episode of {_short(metrics.scope)}:"
+        f"Emergence episode of {name}:"
         f" messages {episode.first_message} to {episode.last_message}, peak ratio {episode.peak_ratio:.3f}."
-        for episode in metrics.episodes[:MOST_EPISODES]
+        for episode in shown
     ]
-    left = len(metrics.episodes) - len(lines)
-    return lines if not left else [*lines, f"{left} more episodes of {_short(metrics.scope)}; --json has all."]
+    left = metrics.episode_count - len(shown)
+    plural = "episode" if left == 1 else "episodes"
+    more = f"{left} earlier {plural} of {name}; --json tells the last {len(metrics.episodes)}."
+    return [more, *lines] if left else lines
 
 
 def _short(scope: str) -> str:

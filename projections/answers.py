@@ -72,6 +72,8 @@ class ConsciousnessMetrics(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         emergence_assessable: whether the scope has more than 100 messages; the score is 0.0 before.
+        episode_count: how many episodes there are, the one under way included; `episodes` are the last of them, at
+            most as many as were asked for, in order.
         findings: how many patterns were found.
     """
 
@@ -88,6 +90,7 @@ class ConsciousnessMetrics(msgspec.Struct, frozen=True, kw_only=True):
     runs: int
     coordination_z: float | None
     response_time: ResponseTimeByTract
+    episode_count: int
     episodes: list[EpisodeSummary]
     findings: int
 

@@ -24,7 +24,8 @@ from projections.answers import (
     ResponseTime,
     ResponseTimeByTract,
 )
-from projections.consciousness_tables import activities, dialogues, episodes, findings, scopes
+from projections.consciousness_tables import activities, dialogues, findings, scopes
+from projections.consciousness_tables import episodes as of_episodes
 from projections.database import plain
 from projections.grouping import groups, named
 from projections.states import Measures, Status, decode_measures
@@ -51,8 +52,8 @@ class Queries:
         self._connection = connection
         self._position = position
 
-    def consciousness_metrics(self, scope: UUID | Kind) -> ConsciousnessMetrics:
-        """The metrics of one dialogue, or of all dialogues of a kind.
+    def consciousness_metrics(self, scope: UUID | Kind, *, episodes: int = 1000) -> ConsciousnessMetrics:
+        """The metrics of one dialogue, or of all dialogues of a kind, with the last `episodes` of its episodes.
 
         Raises:
             DialogueNotFoundError: the read model does not know the dialogue, or not yet.
@@ -77,7 +78,8 @@ class Queries:
                 _response_time(measures.internal, _unanswered(connection, scope, Tract.INTERNAL)),
                 _response_time(measures.external, _unanswered(connection, scope, Tract.EXTERNAL)),
             ),
-            episodes=_episodes(connection, scope),
+            episode_count=_count(connection, select(of_episodes).where(of_episodes.c.scope == str(scope))),
+            episodes=_last_episodes(connection, scope, episodes),
             findings=_count(connection, select(findings).where(_within(findings, scope))),
         )
 
@@ -232,14 +234,14 @@ def _response_time(times: ResponseTimes, unanswered: int) -> ResponseTime:
     return ResponseTime(times.count, times.p50, times.p95, times.p99, times.max, times.unknown, unanswered)
 
 
-def _episodes(connection: Connection, scope: UUID | Kind) -> list[EpisodeSummary]:
-    query = select(episodes).where(episodes.c.scope == str(scope)).order_by(episodes.c.first_message)
+def _last_episodes(connection: Connection, scope: UUID | Kind, limit: int) -> list[EpisodeSummary]:
+    """In order. There may be thousands: row by row in plain tuples."""
+    columns = (of_episodes.c[name] for name in EpisodeSummary.__struct_fields__)
+    of_scope = select(*columns).where(of_episodes.c.scope == str(scope))
+    rows = connection.execute(of_scope.order_by(of_episodes.c.first_message.desc()).limit(limit)).all()
     return [
-        msgspec.convert(
-            {**plain(row), "start_time": _time(row["start_time"]), "end_time": _time(row["end_time"])},
-            EpisodeSummary,
-        )
-        for row in connection.execute(query).mappings()
+        EpisodeSummary(first, last, first_position, last_position, peak, _time(start), _time(end))
+        for first, last, first_position, last_position, peak, start, end in reversed(rows)
     ]
 
 

@@ -150,6 +150,18 @@ class TestMetrics:
         assert ["internal", "0", "–", "–", "–", "–", "0", "1"] in lines
         assert "interleaved" not in ended.out, "it is one dialogue"
 
+    def test_of_many_episodes_the_last_are_told(self, tmp_path: Path) -> None:
+        small = {"CALLOSUM_EMERGENCE_WINDOW": "2", "CALLOSUM_EMERGENCE_MINIMUM": "0"}
+        # With a window of 2, every second message is an episode.
+        chat = [{"role": role, "content": role} for role in ("user", "user", "assistant", "assistant")] * 11
+        (tmp_path / "runs.jsonl").write_text(json.dumps({"messages": chat}))
+        callosum("import", "runs.jsonl", directory=tmp_path, **small)
+        shown = callosum("metrics", directory=tmp_path, **small).out
+        assert [line.split()[-1] for line in shown.splitlines() if line.startswith("episodes")] == ["21"]
+        assert "1 earlier episode of recorded; --json tells the last 21." in shown
+        assert "messages 3 to 3" not in shown
+        assert "messages 43 to 43" in shown
+
 
 async def _live(url: str) -> str:
     async with CorpusCallosum.open(url) as service:

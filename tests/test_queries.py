@@ -113,6 +113,17 @@ def test_episode_under_way_and_ended_one_are_both_told(told: Told) -> None:
     assert (under_way.last_message, under_way.last_position, under_way.peak_ratio) == (262, 4, 1.0)
 
 
+def test_the_last_episodes_are_told_and_all_are_counted(told: Told) -> None:
+    turns, pause = [ask(), answer()] * 51, [ask()] * 60
+    asked = told(opened(A), *[conveyed(A, 1 + 162 * number, *turns, *pause) for number in range(3)])
+    every = asked.consciousness_metrics(A)
+    assert every.episode_count == len(every.episodes) == 3
+    assert every.episodes == sorted(every.episodes, key=lambda episode: episode.first_message)
+    last = asked.consciousness_metrics(A, episodes=2)
+    assert (last.episode_count, last.episodes) == (3, every.episodes[1:])
+    assert asked.consciousness_metrics(Kind.LIVE, episodes=0).episodes == []
+
+
 def test_dialogue_summary_tells_its_state(told: Told) -> None:
     asked = told(opened(A, task="x", raw=b"x"), conveyed(A, 1, ask(), answer(), ask()), closed(A, "solved"))
     summary = asked.dialogue(A)

@@ -61,6 +61,12 @@ async def test_a_position_beyond_the_log_is_refused(callosum: CorpusCallosum, at
         await callosum.consciousness_metrics(dialogue, at_least=at_least)
 
 
+async def test_fewer_than_no_episodes_are_refused(callosum: CorpusCallosum) -> None:
+    assert (await callosum.consciousness_metrics(episodes=0)).episodes == []
+    with pytest.raises(InvalidCommandError, match="episodes"):
+        await callosum.consciousness_metrics(episodes=-1)
+
+
 async def test_a_new_dialogue_is_known_even_to_whoever_does_not_care_how_current(callosum: CorpusCallosum) -> None:
     for _ in range(20):
         dialogue = await callosum.open_dialogue("young")
