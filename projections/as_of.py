@@ -7,11 +7,12 @@ queries, and the projection itself, read the earlier moment without knowing it.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Final
 
 from sqlalchemy import Connection, MetaData, Table
-from sqlalchemy.schema import CreateTable
 
+from projections.database import definitions
 from projections.errors import ProjectionFailedError, ReadModelTakenError
 from projections.fold import EventLog, Projection, Recorded, Unread
 from projections.model import EARLIER, Model, Stored, last_boundary, read_parked
@@ -43,8 +44,8 @@ def as_of(model: Model, projection: Projection, log: EventLog, position: int) ->
         boundary = last_boundary(connection, position)
         parked = {event.position for event in read_parked(connection, position)}
         for table in model.tables:
-            connection.execute(CreateTable(_since_then(table)))
-            connection.exec_driver_sql(_view(table, boundary))
+            for statement in _statements(table):
+                connection.exec_driver_sql(statement.format(boundary=boundary))
         events = _between(projection.NAME, log, boundary, position, parked)
         if events:
             rows = _folded(projection, events, connection)
@@ -80,18 +81,21 @@ def _folded(projection: Projection, events: list[Recorded], connection: Connecti
         raise ProjectionFailedError(projection.NAME, events[0].position, reason) from error
 
 
-def _since_then(table: Table) -> Table:
+@cache
+def _statements(table: Table) -> tuple[str, ...]:
+    """Those that make what stands in for it, but for the number of the boundary."""
     newer = table.to_metadata(MetaData(), name=table.name + _SINCE_THEN)
     newer.schema = "temp"
-    return newer
+    newer.indexes.clear()  # it has few rows
+    return (*definitions(newer), _view(table))
 
 
-def _view(table: Table, boundary: int) -> str:
+def _view(table: Table) -> str:
     """The rows written since then, and of the others those that held at the boundary."""
     columns = ", ".join(f'"{name}"' for name in (*values(table), SINCE))
     newer = f'temp."{table.name}{_SINCE_THEN}"'
     same = " AND ".join(f'newer."{name}" = held."{name}"' for name in keys(table))
     not_newer = f"NOT EXISTS (SELECT 1 FROM {newer} AS newer WHERE {same})"  # noqa: S608  # names of our own
-    held = f'SELECT {columns} FROM main."{table.name}" AS held WHERE {SINCE} < {boundary} AND {not_newer}'  # noqa: S608
-    earlier = held.replace(f'main."{table.name}"', f'main."{table.name}{EARLIER}"') + f' AND {boundary} <= "until"'
+    held = f'SELECT {columns} FROM main."{table.name}" AS held WHERE {SINCE} < {{boundary}} AND {not_newer}'  # noqa: S608
+    earlier = held.replace(f'main."{table.name}"', f'main."{table.name}{EARLIER}"') + ' AND {boundary} <= "until"'
     return f'CREATE TEMP VIEW "{table.name}" AS SELECT {columns} FROM {newer} UNION ALL {held} UNION ALL {earlier}'  # noqa: S608

@@ -1,7 +1,9 @@
 """One reading of the log for all projections of a process: each page is read and decoded once."""
 
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import accumulate
 from threading import Lock
 from typing import Final
 
@@ -10,11 +12,11 @@ from eventsourcing.persistence import OperationalError
 from projections.fold import EventLog, Recorded, Unread, weight
 from projections.model import Checkpoint
 
-__all__ = ["Feed"]
+__all__ = ["MOST_MESSAGES", "Feed"]
 
 MOST_EVENTS: Final = 1000
 MOST_MESSAGES: Final = 5_000
-"""In a page, more or less: how many events that is, is guessed from the page before."""
+"""In a page, unless its first event has more. How many events are read is guessed from the page before."""
 
 _PAGES: Final = 2
 
@@ -48,6 +50,7 @@ class Feed:
             if page is None:
                 page = self._read(place)
                 if page:
+                    page = self._cut(page)
                     self._keep(place, page)
             return page
 
@@ -64,9 +67,13 @@ class Feed:
             self._pages.clear()  # they may hold what was lost, and another process may have begun anew before us
             raise
 
+    def _cut(self, page: Page) -> Page:
+        """To so many messages: what follows on small events may be large ones."""
+        reached = list(accumulate(map(weight, page)))
+        self._limit = max(1, min(MOST_EVENTS, MOST_MESSAGES * len(page) // reached[-1]))
+        return page[: max(1, bisect_right(reached, MOST_MESSAGES))]
+
     def _keep(self, place: tuple[int, bytes], page: Page) -> None:
         self._pages[place] = page
         while len(self._pages) > _PAGES:
             self._pages.popitem(last=False)
-        messages = sum(map(weight, page))
-        self._limit = max(1, min(MOST_EVENTS, MOST_MESSAGES * len(page) // messages))

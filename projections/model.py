@@ -18,6 +18,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -58,10 +59,10 @@ EARLIER: Final = "_earlier"
 """The end of the name of a table's earlier rows: its columns, and the boundary `until` which a row held."""
 
 BOUNDARY_EVERY: Final = 5_000
-"""Messages and other events from one boundary to the next, and up to a batch more."""
+"""Messages and other events from one boundary to the next at most, unless one batch is more."""
 
 _APPLICATION: Final = 0x4343524D
-_LAYOUT: Final = 1
+_LAYOUT: Final = 2
 _AT_ONCE: Final = 500
 
 _metadata = MetaData()
@@ -238,12 +239,13 @@ class Model:
         Raises:
             CheckpointMovedError: it was not at the old one.
         """
-        boundary = old.position if old.weight >= BOUNDARY_EVERY else old.boundary
-        weight += 0 if boundary > old.boundary else old.weight
+        due = old.weight > 0 and old.weight + weight > BOUNDARY_EVERY
+        boundary = old.position if due else old.boundary
+        weight += 0 if due else old.weight
         reached = msgspec.structs.replace(new, boundary=boundary, weight=weight)
         with self.writing() as connection:
             move_checkpoint(connection, old, reached)
-            if boundary > old.boundary:
+            if due:
                 connection.execute(insert(_boundaries).values(position=boundary))
             _FORGET_TROUBLE.run(connection)
             rows.write(connection, boundary)
@@ -385,8 +387,12 @@ def _definitions(*tables: Table) -> tuple[str, ...]:
 
 @cache
 def _earlier(table: Table) -> Table:
-    columns = [Column(column.name, column.type, primary_key=column.primary_key) for column in table.columns]
-    return Table(table.name + EARLIER, MetaData(), *columns, Column("until", Integer, primary_key=True))
+    names = [*keys(table), SINCE]
+    columns = [Column(column.name, column.type, primary_key=column.name in names) for column in table.columns]
+    until = Column("until", Integer, primary_key=True)
+    # Rows of other moments are passed over in an index, by key or without one: they are many, and some are large.
+    by_time = Index(f"{table.name}{EARLIER}_by_time", until, SINCE)
+    return Table(table.name + EARLIER, MetaData(), *columns, until, by_time)
 
 
 def _keep(table: Table) -> str:

@@ -14,7 +14,9 @@ from domain.dialogue import Kind
 from projections import model as model_module
 from projections.as_of import as_of
 from projections.errors import ReadModelTakenError
-from projections.folding import OnError
+from projections.feed import Feed
+from projections.fold import version_of
+from projections.folding import Folding, OnError
 from projections.models import ReadModels
 from projections.queries import Queries
 from tests.memory_log import MemoryLog, ask, conveyed, folded_up_to, opened, rows_of, runner_of, running
@@ -47,6 +49,35 @@ def test_every_earlier_moment_equals_a_fold_up_to_there(
                 with earlier(models, log, position) as connection:
                     assert rows_of(connection, small()) == folded_up_to(log, position, small())
         models.close()
+
+
+@settings(max_examples=20, deadline=None)
+@given(pages=st.lists(st.integers(1, 6), min_size=1, max_size=8))
+def test_no_moment_is_further_from_a_boundary_than_so_many_messages(pages: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(model_module, "BOUNDARY_EVERY", 6)
+        log, models = MemoryLog(), ReadModels()
+        log.append(*[opened(UUID(int=number)) for number in range(sum(pages))])
+        model = models.model(models.claim("consciousness", version_of(small())), small())
+        folding = Folding(Feed(log), model, small(), OnError.FAIL)
+        folding.resume()
+        for events in pages:
+            folding.step(folding.checkpoint.position + events)
+            assert folding.checkpoint.position - folding.checkpoint.boundary <= 6
+        models.close()
+
+
+@pytest.mark.parametrize("query", ["SELECT * FROM activities", "SELECT * FROM activities WHERE dialogue IN ('a')"])
+def test_rows_of_other_moments_are_passed_over_in_an_index(query: str) -> None:
+    log, models = MemoryLog(), ReadModels()
+    with running(runner_of(log, models, small), log) as runner:
+        runner.wait_for(log.append(opened(A), conveyed(A, 1, ask())), 20)
+    with earlier(models, log, 1) as connection:
+        steps = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]
+    of_earlier = [step for step in steps if "activities_earlier" in step]
+    assert len(of_earlier) == 1
+    assert "until>?" in of_earlier[0] or "since<?" in of_earlier[0]
+    models.close()
 
 
 def test_earlier_moment_leaves_the_read_model_as_it_is(tmp_path: Path) -> None:

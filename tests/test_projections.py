@@ -22,8 +22,8 @@ from projections.errors import (
     ProjectionStoppedError,
     ViewsFileError,
 )
-from projections.feed import Feed
-from projections.fold import Recorded, version_of
+from projections.feed import MOST_MESSAGES, Feed
+from projections.fold import Recorded, version_of, weight
 from projections.folding import Folding, OnError
 from projections.model import Checkpoint, CheckpointMovedError
 from projections.models import ReadModels
@@ -283,6 +283,27 @@ def test_pages_that_were_read_before_a_loss_are_read_again() -> None:
         feed.after(second)
     log.append(conveyed(A, 1, answer()))
     assert feed.after(first) == log.page(after=1, limit=1)
+
+
+def test_page_ends_where_small_events_are_followed_by_large_ones() -> None:
+    log = MemoryLog()
+    openings = [opened(UUID(int=number)) for number in range(1, 6)]
+    large = [conveyed(UUID(int=1), 1 + 1000 * number, *[ask()] * 1000) for number in range(8)]
+    log.append(*openings, *large)
+    feed, reached, pages = Feed(log), 0, []
+    while page := feed.after(checkpoint(log, reached)):
+        reached = page[-1].position
+        pages.append(sum(map(weight, page)))
+    assert reached == 13
+    assert max(pages) <= MOST_MESSAGES
+
+
+def test_event_larger_than_a_page_is_one_by_itself() -> None:
+    log = MemoryLog()
+    log.append(conveyed(A, 1, *[ask()] * (MOST_MESSAGES + 1)), conveyed(A, MOST_MESSAGES + 2, ask()))
+    feed = Feed(log)
+    assert [event.position for event in feed.after(checkpoint(log, 0))] == [1]
+    assert [event.position for event in feed.after(checkpoint(log, 1))] == [2]
 
 
 def test_pages_of_another_log_are_read_again(models: ReadModels) -> None:
