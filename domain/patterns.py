@@ -14,7 +14,17 @@ import msgspec
 from domain.message import Payload
 from domain.tract import Direction
 
-__all__ = ["WAYS", "Detector", "Finding", "canonical", "detect", "fingerprint", "fingerprint_of", "what_is_said"]
+__all__ = [
+    "WAYS",
+    "Detector",
+    "Finding",
+    "all_canonical",
+    "canonical",
+    "detect",
+    "fingerprint",
+    "fingerprint_of",
+    "what_is_said",
+]
 
 _encode: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 _IDS: Final = frozenset({"id", "tool_call_id", "tool_use_id"})
@@ -89,8 +99,16 @@ def fingerprint_of(direction: int, said: bytes) -> bytes:
 
 def canonical(payload: Payload) -> bytes:
     """What is said as MessagePack, the same bytes for the same."""
-    # Without the call where there is no chat.
-    return _encode(what_is_said(payload) if type(payload) is dict and "role" in payload else payload)
+    return _encode(what_is_said(payload))
+
+
+def all_canonical(payloads: Sequence[Payload]) -> list[bytes]:
+    """The same of many, without the call where there is no chat."""
+    encode = _encode
+    return [
+        encode(what_is_said(payload) if type(payload) is dict and "role" in payload else payload)
+        for payload in payloads
+    ]
 
 
 def what_is_said(payload: Payload) -> Payload:

@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from domain.message import Payload
-from domain.patterns import WAYS, Finding, canonical, fingerprint, fingerprint_of
+from domain.patterns import WAYS, Finding, all_canonical, fingerprint, fingerprint_of
 from domain.tract import Direction
 
 __all__ = ["Repetition"]
@@ -42,7 +42,7 @@ class Repetition(msgspec.Struct):
     def add_run(
         self, first_sequence: int, directions: Sequence[int], payloads: Sequence[Payload]
     ) -> list[Finding]:
-        told = list(map(canonical, payloads))
+        told = all_canonical(payloads)
         length = len(told)
         if length >= 2 * self.WINDOW and len(set(told)) == length:
             begin, end = range(self.WINDOW), range(length - self.WINDOW, length)

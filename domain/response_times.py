@@ -85,9 +85,14 @@ class ResponseTimes(msgspec.Struct):
         buckets = self.buckets
         known = len(buckets)
         for bucket, count in other.buckets.items():
-            buckets[bucket] = buckets.get(bucket, 0) + count
+            if bucket in buckets:
+                buckets[bucket] += count
+            else:
+                buckets[bucket] = count
         if len(buckets) > known:
-            self.buckets = dict(sorted(buckets.items()))
+            self.buckets = {
+                bucket: buckets[bucket] for bucket in sorted(buckets)
+            }  # numbers sort faster than pairs
 
     def percentile(self, percent: int) -> float | None:
         """The nearest-rank percentile in milliseconds, within 1 %; None without answers.

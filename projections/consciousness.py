@@ -32,8 +32,8 @@ __all__ = ["Consciousness"]
 _VERSION: Final = 2
 """Counted up when the same log would give other rows or states."""
 
-_AT_ONCE: Final = 2000
-"""Messages, about: each step of taking them in then takes a millisecond at most."""
+_AT_ONCE: Final = 5000
+"""Messages, about: each step of taking them in then takes two milliseconds at most."""
 
 _OFFER_EVERY: Final = 0.001
 
