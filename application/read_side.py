@@ -32,6 +32,10 @@ from projections.runner import Runner, Watch
 
 __all__ = ["Moment", "ReadSide"]
 
+_APART = 0.001
+"""Seconds from an append to the first fold, and to each further projection's: at once they only take the
+interpreter from each other, and from who sent."""
+
 _LOOK_EVERY = 0.03
 _PATIENCE = 5.0
 """Seconds without any progress after which nobody seems to fold."""
@@ -81,7 +85,10 @@ class ReadSide:
         self._runners: dict[str, Runner] = {}
         if on_error is not None:
             feed = Feed(log)
-            self._runners = {name: Runner(feed, models, make, on_error(name)) for name, make in makers.items()}
+            self._runners = {
+                name: Runner(feed, models, make, on_error(name), gives_way=place * _APART)
+                for place, (name, make) in enumerate(makers.items(), 1)
+            }
         self._watch = Watch(list(self._runners.values()), patience)
         for runner in self._runners.values():
             runner.add_listener(self._tell)

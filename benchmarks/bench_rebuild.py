@@ -3,7 +3,10 @@
 Question: how many messages a second does a rebuild of all projections fold, is a sender slower while it runs, and
 does a reader ever see less than before? One process is the service: it has all the read models current, sends 500
 messages a second, and asks for a measure every 20 ms. The rebuild runs beside it, in rounds with and without it; a
-round without is as long. At the end come moments of the past: how long does a question as of one take?
+round without is as long.
+
+Before, while nothing else happens: how soon after its receipt does the read model have a message, for who sent it,
+and for who sends and asks in another process? And in the end: how long does a question as of a past moment take?
 
     python benchmarks/bench_rebuild.py [--messages 1000000] [--rounds 5] [--moments 100] [--json]
 """
@@ -14,6 +17,8 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -24,6 +29,7 @@ import msgspec
 
 from application.log import DialogueLog
 from application.settings import store_environment
+from benchmarks.bench_fold import conversation
 from benchmarks.measuring import fill
 from corpus_callosum import CorpusCallosum, Kind, Message, Rebuilt, Settings, Tract, Verdict
 from projections.as_of import as_of
@@ -37,12 +43,17 @@ from projections.models import ReadModels
 A_SECOND = 500
 DIALOGUES = 100
 MESSAGES_AN_EVENT = 100
+FRESH = 100
+QUIET = 0.05
+"""Seconds before each of so many messages whose freshness is measured."""
 
 
 class Report(msgspec.Struct):
     """What came out.
 
     Attributes:
+        fresh_ms: from a receipt until the read model has the message, in the process that folds; median and
+            maximum. `fresh_elsewhere_ms`: the same for who sends and asks in another process.
         messages_a_second: of the rebuild of all projections, median of rounds with traffic; and of one without.
         send_ms: median latency of a send without a rebuild under way, with it, and median of the rounds' ratios.
         reads: answers that a reader got during rebuilds; `older` ones said less than one before.
@@ -50,6 +61,10 @@ class Report(msgspec.Struct):
     """
 
     messages: int
+    fresh_ms: float
+    fresh_max_ms: float
+    fresh_elsewhere_ms: float
+    fresh_elsewhere_max_ms: float
     alone_messages_a_second: float
     messages_a_second: float
     send_ms: float
@@ -93,6 +108,31 @@ class Traffic:
             await asyncio.sleep(0.02)
 
 
+async def _ages(callosum: CorpusCallosum) -> list[float]:
+    """Seconds from receipts until the read model includes what was sent, each on a log that is quiet before."""
+    dialogue = await callosum.open_dialogue("fresh")
+    said = Message(source=Tract.INTERNAL, target=Tract.EXTERNAL, sender="bench", payload="x" * 100)
+    ages = []
+    for _ in range(FRESH):
+        await asyncio.sleep(QUIET)
+        [receipt] = await callosum.send_many(dialogue, [said])
+        started = time.perf_counter()
+        await callosum.read_model("consciousness", lambda _connection, _: None, at_least=receipt.position)
+        ages.append(time.perf_counter() - started)
+    return ages
+
+
+def _ages_elsewhere(url: str) -> list[float]:
+    """The same in a process that leaves the folding to another one."""
+
+    async def measured() -> list[float]:
+        settings = Settings(url=url, deliver=False, capacity=0, project=False)
+        async with CorpusCallosum.open(settings=settings) as callosum:
+            return await _ages(callosum)
+
+    return asyncio.run(measured())
+
+
 async def _round(
     callosum: CorpusCallosum, *, rebuilds: bool, seconds: float
 ) -> tuple[Traffic, list[Rebuilt], float]:
@@ -113,6 +153,9 @@ async def measured(url: str, rounds: int, moments: int) -> Report:
     async with CorpusCallosum.open(settings=settings) as callosum:
         for name in callosum.projections.names:
             await callosum.read_model(name, lambda _connection, position: position)
+        fresh = await _ages(callosum)
+        with ProcessPoolExecutor(1, get_context("spawn")) as another:
+            elsewhere = await asyncio.get_running_loop().run_in_executor(another, _ages_elsewhere, url)
         head = (await callosum.consciousness_metrics()).position
         alone = await callosum.projections.rebuild()
         without: list[float] = []
@@ -138,6 +181,10 @@ async def measured(url: str, rounds: int, moments: int) -> Report:
             times.append(time.perf_counter() - started)
     return Report(
         messages=alone[-1].messages,
+        fresh_ms=median(fresh) * 1000,
+        fresh_max_ms=max(fresh) * 1000,
+        fresh_elsewhere_ms=median(elsewhere) * 1000,
+        fresh_elsewhere_max_ms=max(elsewhere) * 1000,
         alone_messages_a_second=alone[-1].messages / alone[-1].seconds,
         messages_a_second=median(rates),
         send_ms=median(without) * 1000,
@@ -176,6 +223,10 @@ def _unequal(url: str, positions: list[int]) -> int:
 
 
 def _show(report: Report) -> None:
+    print("From the receipt of a message until a read model has it, on a quiet log")
+    print(f"  for who sent it                    {report.fresh_ms:>12.1f} ms, at most {report.fresh_max_ms:.1f}")
+    elsewhere = f"{report.fresh_elsewhere_ms:>12.1f} ms, at most {report.fresh_elsewhere_max_ms:.1f}"
+    print(f"  in a process that does not fold    {elsewhere}")
     print(f"Rebuilding all read models of {report.messages:,} messages in events of {MESSAGES_AN_EVENT}")
     print(f"  alone                              {report.alone_messages_a_second:>12,.0f} messages/s")
     print(f"  with 500 messages/s and a reader   {report.messages_a_second:>12,.0f} messages/s")
@@ -197,9 +248,8 @@ def main() -> None:
     with TemporaryDirectory() as directory:
         url = f"sqlite:///{directory}/bench.db"
         log = DialogueLog(store_environment(url))
-        fill(
-            log, asked.messages // (MESSAGES_AN_EVENT * DIALOGUES), dialogues=DIALOGUES, messages=MESSAGES_AN_EVENT
-        )
+        events = 1 + asked.messages // (MESSAGES_AN_EVENT * DIALOGUES)
+        fill(log, events, dialogues=DIALOGUES, messages=MESSAGES_AN_EVENT, say=conversation(1))
         log.close()
         report = asyncio.run(measured(url, asked.rounds, asked.moments))
     if asked.json:

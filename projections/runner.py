@@ -35,7 +35,7 @@ from projections.models import Generation, ReadModels, State
 __all__ = ["Runner", "Watch"]
 
 _REST: Final = 0.02
-"""Seconds in which new events gather before they are folded, unless somebody waits for them."""
+"""Seconds after a fold in which new events gather before they are folded, unless somebody waits for them."""
 
 _RETRIES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds before a database in trouble is tried again; the last one from then on."""
@@ -56,15 +56,23 @@ class Runner:
 
     Args:
         make: a new instance of the projection.
+        gives_way: seconds that it leaves to others when something has happened, unless somebody waits for it.
     """
 
     def __init__(
-        self, feed: Feed, models: ReadModels, make: Callable[[], Projection], on_error: OnError = OnError.PARK
+        self,
+        feed: Feed,
+        models: ReadModels,
+        make: Callable[[], Projection],
+        on_error: OnError = OnError.PARK,
+        *,
+        gives_way: float = 0.0,
     ) -> None:
         self._feed = feed
         self._models = models
         self._make = make
         self._on_error = on_error
+        self._gives_way = gives_way
         projection = make()
         self.name = projection.NAME
         self.version = version_of(projection)
@@ -76,6 +84,7 @@ class Runner:
         self._changed = Condition()
         self._paused = False
         self._look_at = 0.0
+        self._rests_until = 0.0
         self._resumes = 0
         self._ended = False
         self._error: ProjectionError | None = None
@@ -238,6 +247,7 @@ class Runner:
             self._stopping.wait(_WAIT)
             return True
         if folding.step():
+            self._rests_until = monotonic() + _REST
             self._reach(folding.checkpoint)
             return True
         assert self._generation is not None, "it was claimed"
@@ -279,8 +289,8 @@ class Runner:
     def _wait(self) -> None:
         begun = monotonic()
         if self._feed.wait_beyond(self._checkpoint.position, _WAIT):
-            # A fold for every message would take the interpreter from who sends them.
-            self._hurried.wait(_REST)
+            # A fold for every one of many messages would take the interpreter from who sends them.
+            self._hurried.wait(max(self._gives_way, self._rests_until - monotonic()))
             self._hurried.clear()
         elif monotonic() - begun < _WAIT / 2:
             self._stopping.set()  # back before the time is over, and nothing came: the log was interrupted

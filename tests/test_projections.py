@@ -4,7 +4,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from queue import Queue
+from queue import Empty, Queue
 from threading import Thread
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from domain.dialogue import Dialogue, Kind
 from domain.measures import EmergenceSettings
 from domain.message import Message
+from projections import runner as runner_module
 from projections.consciousness import Consciousness
 from projections.errors import (
     ProjectionFailedError,
@@ -283,6 +284,76 @@ def test_pages_that_were_read_before_a_loss_are_read_again() -> None:
         feed.after(second)
     log.append(conveyed(A, 1, answer()))
     assert feed.after(first) == log.page(after=1, limit=1)
+
+
+class Awaited(MemoryLog):
+    """Tells beyond which positions it was waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: Queue[int] = Queue()
+
+    def wait_beyond(self, position: int, timeout: float) -> bool:
+        self.waits.put(position)
+        return super().wait_beyond(position, timeout)
+
+    def is_waited_for(self, position: int) -> None:
+        while self.waits.get(timeout=20) != position:
+            pass
+
+
+def positions_of(runner: Runner) -> Queue[int]:
+    """Up to where it has folded, after every batch."""
+    reached: Queue[int] = Queue()
+    runner.add_listener(lambda: reached.put(runner.checkpoint.position))
+    return reached
+
+
+def next_after(position: int, reached: Queue[int]) -> int:
+    while (now := reached.get(timeout=20)) == position:
+        pass
+    return now
+
+
+def is_folded_no_further(reached: Queue[int]) -> bool:
+    """For a while."""
+    try:
+        reached.get(timeout=0.3)
+    except Empty:
+        return True
+    return False
+
+
+def test_event_of_a_quiet_log_is_folded_at_once_and_those_after_it_together(
+    models: ReadModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "_REST", 60.0)
+    log = Awaited()
+    runner = runner_of(log, models)
+    reached = positions_of(runner)
+    with running(runner, log):
+        log.is_waited_for(0)
+        log.append(opened(A))
+        assert next_after(0, reached) == 1
+        log.is_waited_for(1)
+        for number in range(1, 4):
+            log.append(conveyed(A, number, ask()))
+        assert is_folded_no_further(reached)
+        runner.wait_for(4, 20)
+        assert next_after(1, reached) == 4
+
+
+def test_runner_gives_way_until_somebody_waits_for_it(models: ReadModels) -> None:
+    log = Awaited()
+    runner = Runner(Feed(log), models, Consciousness, gives_way=60.0)
+    reached = positions_of(runner)
+    with running(runner, log):
+        log.is_waited_for(0)
+        assert reached.get(timeout=20) == 0
+        log.append(opened(A))
+        assert is_folded_no_further(reached)
+        runner.wait_for(1, 20)
+        assert next_after(0, reached) == 1
 
 
 def test_page_ends_where_small_events_are_followed_by_large_ones() -> None:
