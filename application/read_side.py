@@ -206,12 +206,14 @@ class ReadSide:
     async def _position(self, projection: str, at_least: int | None) -> int:
         if at_least == 0:
             return 0
+        runner = self.runner(projection)
+        if runner is not None and at_least is not None and runner.checkpoint.position < at_least:
+            runner.hurry()  # it folds while the log is asked whether there is such a position
         head = await self._trusted_head(projection)
         if at_least is not None and not 0 <= at_least <= head:
             raise InvalidCommandError("position to include", f"is {at_least}; the log ends at {head}")
         if at_least is not None:
             return at_least
-        runner = self.runner(projection)
         if runner is not None and runner.generation is not None and runner.generation.state is State.BUILDING:
             return 0  # one of another version serves meanwhile, and says how far it goes
         return head
