@@ -10,6 +10,10 @@ A *slot* is a message's place: the position of its event times 1000, and its ind
 A dead letter is held under a lease that never ends (`DEAD_LETTERS`) until it is settled once more: handed out
 again, from the first attempt on, or done with.
 
+A tract's *gate* lets everything through, or nothing, or so many deliveries as there are permits (`GateChange`). A
+delivery takes a permit; when it ends without having been a call (`Settlement.is_call`), or with its lease, the
+permit is there again, unless the gate's circuit has moved on.
+
 In a tract that is *ordered* the messages of a dialogue are a line: only its head can be handed out, and the next
 one when the head is done with. A dead letter stays the head.
 """
@@ -23,6 +27,7 @@ from typing import Final
 import msgspec
 
 from application.entries import Entry
+from application.passage import Passage
 
 __all__ = [
     "DEAD_LETTERS",
@@ -60,7 +65,7 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
         event: the index, among the stored events of the append, of the one that holds them.
         first: the first one's index within the event.
         recipient: the consumer that they are for; None: any of the tract.
-        exempt: they are let in whatever the capacity is.
+        exempt: they are let in whatever the capacity is, and by a gate that is shut.
     """
 
     event: int
@@ -91,6 +96,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
         attempt: the one that was handed out; another one is not this delivery's.
         delay: milliseconds before it is handed out again; only with `Then.AGAIN`.
         line: the id of its dialogue, 32 hex digits; in an ordered tract the next of it follows.
+        uncounted: it was no call, as when it expired before anybody saw it.
     """
 
     tract: str
@@ -100,6 +106,12 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     then: Then
     delay: int = 0
     line: str = ""
+    uncounted: bool = False
+
+    @property
+    def is_call(self) -> bool:
+        """Whether it uses up the permit under which it was handed out, if there was one."""
+        return not self.uncounted and self.then is not Then.BACK
 
 
 class Handed(msgspec.Struct, frozen=True, gc=False):
@@ -144,14 +156,16 @@ class Taken:
     Attributes:
         handed: highest priority first, then by position.
         entries: of the log, that hold them; where they are many or large, some of these.
-        left: whether more was waiting for this consumer.
+        left: whether more was waiting for this consumer, be it that the gate holds it back.
         next_due: milliseconds until a lease or a delay ends, when there is one.
+        generation: the circuit's, under which these were handed out; without any, as it is now.
     """
 
     handed: Sequence[Handed]
     entries: Sequence[Entry]
     left: bool
     next_due: int | None
+    generation: int = 0
 
 
 @dataclass
@@ -166,19 +180,30 @@ class Offer:
     taken: Taken | None = None
 
 
-@dataclass(frozen=True)
-class Level:
-    """How full a tract is: messages accepted and not settled, and the most that may be.
+class Level(msgspec.Struct, frozen=True):
+    """How full a tract is, and what its gate lets through, which a `GateChange` tells.
 
     Attributes:
-        capacity: 0: any number; None: it was never set, which is any number as well.
+        backlog: messages accepted and not settled.
+        capacity: the most that may be; 0: any number; None: it was never set, which is any number as well.
+        permits: those that are left.
     """
 
     backlog: int
     capacity: int | None
+    passage: Passage = Passage.FREE
+    generation: int = 0
+    permits: int = 0
+    retry_at: int | None = None
 
     def has_room_for(self, count: int) -> bool:
         return not self.capacity or self.backlog + count <= self.capacity
+
+    def lets_out(self, demand: int) -> int:
+        """How many of so many deliveries may be handed out."""
+        if self.passage is Passage.SHUT:
+            return 0
+        return min(demand, self.permits) if self.passage is Passage.PROBING else demand
 
 
 @dataclass(frozen=True)
@@ -312,4 +337,14 @@ class Inbox(ABC):
         """Have this called, from any thread, with a tract where something may be to take. It must return soon.
 
         Of what an append's offers took all of, and of what is due by then, only they are told.
+        """
+
+    @abstractmethod
+    def listen_for_room(self, told: Callable[[str, int], None]) -> None:
+        """Have this called, from any thread, with a tract and its backlog; it must return soon.
+
+        After every append in which something of the tract was settled, or a `GateChange` set its capacity; other
+        processes' too, unless this store tells nobody of them (`look_every`). With -1, for each tract, when some
+        may have been missed: when listening begins, and after a connection was lost. Calls may come in another
+        order than their appends.
         """

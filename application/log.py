@@ -11,6 +11,7 @@ from application.codec import EventMapper
 from application.entries import Entry
 from application.errors import LogError
 from application.inbox import Arrival, Offer, Settlement
+from application.passage import GateChange
 from application.recorder import (
     FIRST_CHAIN,
     KeyedMessage,
@@ -88,6 +89,7 @@ class DialogueLog(Application[UUID]):
         arrivals: Sequence[Arrival] = (),
         settlements: Sequence[Settlement] = (),
         offers: Sequence[Offer] = (),
+        gates: Sequence[GateChange] = (),
     ) -> list[Recording[UUID]]:
         """Store the pending events of all of these together, and keep the aggregates in the cache.
 
@@ -96,7 +98,7 @@ class DialogueLog(Application[UUID]):
         """
         events = [event for aggregate in aggregates for event in aggregate.collect_events()]
         recordings = self.events.put(
-            events, keyed=keyed, arrivals=arrivals, settlements=settlements, offers=offers
+            events, keyed=keyed, arrivals=arrivals, settlements=settlements, offers=offers, gates=gates
         )
         for aggregate in aggregates:
             self._cache.put(aggregate.id, aggregate)

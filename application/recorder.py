@@ -21,6 +21,7 @@ from eventsourcing.persistence import (
 
 from application.entries import Entry
 from application.inbox import Arrival, Inbox, Level, Offer, Settlement
+from application.passage import GateChange
 
 __all__ = [
     "FIRST_CHAIN",
@@ -73,6 +74,7 @@ class AppendRefusedError(IntegrityError):
         duplicates: keys seen before.
         full: tracts without room for what arrives, with their levels.
         lost: settlements of what is held no more.
+        shut: tracts whose gate lets nothing in that arrives, with their levels.
     """
 
     def __init__(
@@ -81,15 +83,17 @@ class AppendRefusedError(IntegrityError):
         duplicates: Sequence[Duplicate] = (),
         full: Mapping[str, Level] = MappingProxyType({}),
         lost: Sequence[Settlement] = (),
+        shut: Mapping[str, Level] = MappingProxyType({}),
     ) -> None:
         super().__init__(
             f"{len(conflicts)} version conflicts, {len(duplicates)} repeated idempotency keys, "
-            f"{len(full)} full tracts, {len(lost)} lost leases"
+            f"{len(full)} full tracts, {len(shut)} shut tracts, {len(lost)} lost leases"
         )
         self.conflicts = tuple(conflicts)
         self.duplicates = tuple(duplicates)
         self.full = dict(full)
         self.lost = tuple(lost)
+        self.shut = dict(shut)
 
 
 class LogLostError(OperationalError):
@@ -166,14 +170,16 @@ class LogRecorder(ApplicationRecorder):
         arrivals: Sequence[Arrival] = (),
         settlements: Sequence[Settlement] = (),
         offers: Sequence[Offer] = (),
+        gates: Sequence[GateChange] = (),
         **kwargs: Any,
     ) -> Sequence[int] | None:
-        """Append all of these, with their keys, arrivals and settlements, or nothing.
+        """Append all of these, with their keys, arrivals, settlements and changes of gates, or nothing.
 
-        Offers are carried out in their order, if all was appended.
+        Arrivals are judged by the gates as they were before. Offers are carried out last, in their order and by
+        the gates as they are then, if all was appended.
 
         Raises:
-            AppendRefusedError: a version or a key is taken, a tract full, a lease lost; names all of them.
+            AppendRefusedError: a version or a key is taken, a tract full or shut, a lease lost; names all of them.
             OutcomeUnknownError: no answer came; all other errors mean that nothing was stored.
             LogLostError: the log is not the one that was appended to and told by aggregate before; raised by
                 `select_events` too, and again until `accept_loss`.

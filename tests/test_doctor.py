@@ -108,7 +108,7 @@ class TestAServer:
         facts = found.facts
         assert (facts["namespace"], facts["layout"], facts["head"], facts["entries"]) == (
             "callosum",
-            "2",
+            "3",
             101,
             101,
         )
@@ -335,7 +335,7 @@ class TestASQLiteFile:
         found = await examine(url)
 
         assert {finding.severity for finding in found.findings} == {OK}
-        assert (found.facts["layout"], found.facts["head"], found.facts["journal"]) == (2, 2, "wal")
+        assert (found.facts["layout"], found.facts["head"], found.facts["journal"]) == (3, 2, "wal")
         assert found.store.endswith("/a log?.db")
         assert [path.name for path in tmp_path.iterdir()] == ["a log?.db"]
 

@@ -78,9 +78,9 @@ def test_a_database_of_another_program_is_refused_and_left_as_it_is(
 def test_a_database_of_a_newer_layout_is_refused_and_left_as_it_is(path: Path) -> None:
     with log_at(path):
         pass
-    run(path, "UPDATE meta SET value = 3 WHERE name = 'layout'")
+    run(path, "UPDATE meta SET value = 4 WHERE name = 'layout'")
     before = path.read_bytes()
-    refused(path, ProgrammingError, "has layout 3; this program knows layout 2.")
+    refused(path, ProgrammingError, "has layout 4; this program knows layout 3.")
     assert path.read_bytes() == before
 
 

@@ -10,9 +10,11 @@ from eventsourcing.tests.projection import EventCountersView
 from infrastructure.sqlite.recorders import SQLiteTrackingRecorder
 from tests.contract import Settings, Store
 from tests.contract.differential import DifferentialContract
+from tests.contract.gates import GateContract
 from tests.contract.inbox import InboxContract
 from tests.contract.library_cases import library_cases
 from tests.contract.log_recorder import ClockContract, LogRecorderContract
+from tests.contract.rooms import RoomContract
 from tests.contract.shared_log import SharedLogContract
 
 
@@ -82,4 +84,12 @@ class TestFileInbox(InboxContract):
 
 
 class TestMemoryInbox(InboxContract):
+    store = MEMORY
+
+
+class TestFileGates(GateContract, RoomContract):
+    store = FILE
+
+
+class TestMemoryGates(GateContract, RoomContract):
     store = MEMORY

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from eventsourcing.persistence import DataError, IntegrityError, StoredEvent, Tracking
 
-from application.inbox import Arrival, Level, Offer, Settlement
+from application.inbox import Arrival, Offer, Settlement
+from application.passage import GateChange
 from application.recorder import AppendRefusedError, KeyedMessage, LogLostError, stored_digest
 from infrastructure.redis_streams import wire
 from infrastructure.redis_streams.connection import Script, Word
@@ -19,7 +20,7 @@ HIGHEST_VERSION: Final = 64 * 1024 * 1024 - 1
 
 
 class Append:
-    """What is to be appended together: events, what hangs on them, settlements, a tracking record, offers."""
+    """What is to be appended together: events, what hangs on them, settlements, gates, tracking, offers."""
 
     SCRIPT: Final = Script("inbox", "taking", "append")
 
@@ -32,6 +33,7 @@ class Append:
         tracking: Tracking | None,
         *,
         offers: Sequence[Offer],
+        gates: Sequence[GateChange],
         originator_id: Callable[[str], UUID | str],
     ) -> None:
         self._events = stored_events
@@ -40,6 +42,7 @@ class Append:
         self._settlements = settlements
         self._tracking = tracking
         self._offers = offers
+        self._gates = gates
         self._originator_id = originator_id
         self._numbers = numbered([*(s.originator_id for s in stored_events), *(k.originator_id for k in keyed)])
 
@@ -62,7 +65,8 @@ class Append:
         t = self._tracking
         application, tracked = (t.application_name, t.notification_id) if t else ("", 0)
         words: list[Word] = [len(self._numbers), len(self._events), len(self._keyed), application, tracked]
-        words += (len(self._arrivals), len(self._settlements), len(self._offers))
+        no_calls = [number for number, end in enumerate(self._settlements, 1) if not end.is_call]
+        words += (len(self._arrivals), len(self._settlements), len(self._offers), len(self._gates), len(no_calls))
         for s in self._events:
             if not 0 <= s.originator_version <= HIGHEST_VERSION:
                 raise DataError(f"Version {s.originator_version} is not within 0 and {HIGHEST_VERSION}.")
@@ -84,7 +88,10 @@ class Append:
             words += (str(e.tract), e.lease, e.slot, e.attempt, str(e.then), e.delay, e.line)
         for offer in self._offers:
             words += wire.asked(offer.take)
-        return words
+        for g in self._gates:
+            words += (str(g.tract), str(g.passage), g.generation, g.permits)
+            words += ("" if g.retry_at is None else g.retry_at, "" if g.capacity is None else g.capacity)
+        return words + no_calls
 
     def outcome(self, reply: Sequence[Any], seen: int) -> tuple[int, bytes, set[str]]:
         """The first event's position, the last one's chain, and the tracts whose bell rings.
@@ -108,21 +115,24 @@ class Append:
 
     @property
     def _tracts(self) -> set[str]:
-        return {arrival.tract for arrival in self._arrivals} | {end.tract for end in self._settlements}
+        return {of.tract for part in (self._arrivals, self._settlements, self._gates) for of in part}
 
     def _refused(
-        self, conflicts: Sequence[int], duplicates: Sequence[Any], full: Sequence[bytes], lost: Sequence[int]
+        self,
+        conflicts: Sequence[int],
+        duplicates: Sequence[Any],
+        full: Sequence[Any],
+        lost: Sequence[int],
+        shut: Sequence[Any],
     ) -> AppendRefusedError:
         taken = dict.fromkeys(self._events[number - 1].originator_id for number in conflicts)
         seen = zip((self._keyed[number - 1] for number in duplicates[::2]), duplicates[1::2], strict=True)
         return AppendRefusedError(
             list(taken),
             [wire.duplicate(k.originator_id, k.key, held) for k, held in seen],
-            {
-                wire.text(tract): Level(int(backlog), int(capacity))
-                for tract, backlog, capacity in zip(full[::3], full[1::3], full[2::3], strict=True)
-            },
+            wire.levels(full),
             [self._settlements[number - 1] for number in lost],
+            wire.levels(shut),
         )
 
 

@@ -14,8 +14,12 @@ from infrastructure.redis_streams.listener import Listener
 
 __all__ = ["LAYOUT", "Datastore", "Keys", "refusal"]
 
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 """Version of the keys and what they hold; counted up when they change."""
+
+BEFORE: Final = 2
+"""The layout that is called this one when a log is opened: it lacks nothing. But programs that know only that one
+would let through what a gate holds back, so they must refuse it from then on."""
 
 _CLAIM: Final = Script("claim")
 
@@ -58,7 +62,7 @@ def _durable(asked: str | None) -> bool:
 
 def refusal(namespace: str, layout: str | None) -> str | None:
     """Why a log of this layout is refused; without one, it is another program's."""
-    if layout == str(LAYOUT):
+    if layout in {str(BEFORE), str(LAYOUT)}:
         return None
     found = f"layout {layout}" if layout else "a log without a layout"
     return f"the namespace {namespace!r} holds {found}; this program knows layout {LAYOUT}"
@@ -106,7 +110,7 @@ class Datastore:
         """Make an empty namespace this program's. The log's epoch, and its last position and chain."""
         keys = self.keys
         layout, epoch, *tip, _ = self.connections.run(
-            _CLAIM, [keys.meta, keys.head, keys.log], [str(LAYOUT), uuid4().hex]
+            _CLAIM, [keys.meta, keys.head, keys.log], [str(LAYOUT), uuid4().hex, str(BEFORE)]
         )
         if reason := refusal(self.namespace, wire.text(layout)):
             raise ProgrammingError(f"Redis at {self.connections.address}: {reason}.")

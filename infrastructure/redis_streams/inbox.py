@@ -23,6 +23,7 @@ from infrastructure.redis_streams.datastore import Datastore
 
 __all__ = ["RedisInbox"]
 
+_LEVEL: Final = ("backlog", "capacity", "passage", "generation", "permits", "retry_at")
 _TAKE: Final = Script("inbox", "taking", "take")
 _JOIN: Final = Script("inbox", "join")
 _EXTEND: Final = Script("inbox", "extend")
@@ -43,9 +44,7 @@ class RedisInbox(Inbox):
             raise NotEmptyError(tract)
 
     def level(self, tract: str) -> Level:
-        found = self._datastore.connections.call("HMGET", self._datastore.keys.level(tract), "backlog", "capacity")
-        backlog, capacity = found
-        return Level(wire.integer(backlog), None if capacity is None else wire.integer(capacity))
+        return wire.level(self._datastore.connections.call("HMGET", self._datastore.keys.level(tract), *_LEVEL))
 
     def join(self, tract: str, consumer: str) -> int:
         return wire.integer(self._run(_JOIN, tract, consumer))
@@ -77,9 +76,8 @@ class RedisInbox(Inbox):
         ]
 
     def state(self, tract: str) -> InboxState:
-        backlog, capacity, ordered, dead, pending, flying = self._run(_STATE, tract)
-        level = Level(wire.integer(backlog), None if capacity is None else wire.integer(capacity))
-        return InboxState(level, ordered == b"1", _pending(pending), _in_flight(flying), dead)
+        level, ordered, dead, pending, flying = self._run(_STATE, tract)
+        return InboxState(wire.level(level), ordered == b"1", _pending(pending), _in_flight(flying), dead)
 
     def holding(self, tract: str, slot: int) -> Holding | None:
         told = self._run(_HOLDING, tract, slot)
@@ -90,6 +88,10 @@ class RedisInbox(Inbox):
 
     def listen(self, ring: Callable[[str], None]) -> None:
         self._datastore.listener.add_ring(ring)
+        self._datastore.listener.start()
+
+    def listen_for_room(self, told: Callable[[str, int], None]) -> None:
+        self._datastore.listener.add_room(told)
         self._datastore.listener.start()
 
     def _run(self, script: Script, tract: Word, *arguments: Word) -> Any:

@@ -20,6 +20,8 @@ _QUIET: Final = 5.0
 _DELAYS: Final = (0.05, 0.1, 0.2, 0.5)
 """Seconds before each attempt to come back; the last one for all further ones."""
 
+_UNKNOWN: Final = -1
+
 _logger = logging.getLogger("callosum.redis")
 
 
@@ -27,7 +29,10 @@ class Listener:
     """Subscribes to the log's channel, and to the bells of its inbox, when somebody waits for the first time.
 
     Messages that are published while it is away are lost, but not what they told: when it is back, everyone who
-    waits looks at the log itself, and every bell rings.
+    waits looks at the log itself, every bell rings, and who waits for room is told that it may be there.
+
+    The log's channel carries the last position of each append and, behind it, tracts with their backlogs: those
+    where something was settled, or whose capacity was set.
 
     Args:
         connect: makes a connection of the listener's own.
@@ -46,6 +51,7 @@ class Listener:
         self._growth = growth
         self.name = uuid4().hex
         self._rings: list[Callable[[str], None]] = []
+        self._rooms: list[Callable[[str, int], None]] = []
         self._lock = Lock()
         self._thread: Thread | None = None
         self._connection: Any = None
@@ -66,6 +72,17 @@ class Listener:
         for ring in self._rings:
             ring(tract)
 
+    def add_room(self, told: Callable[[str, int], None]) -> None:
+        """Have this called, in any thread, with a tract and its backlog, or -1 when some may have been missed.
+
+        Also with what this process appends: only so are the backlogs told in their order.
+        """
+        self._rooms.append(told)
+
+    def _tell_room(self, tract: str, backlog: int) -> None:
+        for told in self._rooms:
+            told(tract, backlog)
+
     def stop(self) -> None:
         with self._lock:
             self._stopping.set()
@@ -84,6 +101,7 @@ class Listener:
                 self._growth.restart()
                 for tract in self._bells.values():
                     self.ring(tract)
+                    self._tell_room(tract, _UNKNOWN)
                 while not self._stopping.is_set():
                     self._hear()
             except (RedisError, OSError, ValueError, AttributeError) as error:
@@ -121,4 +139,7 @@ class Listener:
             if reply[2] != self.name.encode():
                 self.ring(tract)
         else:
-            self._growth.reached(int(reply[2]))
+            position, *levels = reply[2].decode().split()
+            self._growth.reached(int(position))
+            for tract, backlog in zip(levels[::2], levels[1::2], strict=True):
+                self._tell_room(tract, int(backlog))

@@ -22,6 +22,7 @@ from eventsourcing.persistence import (
 
 from application.entries import Entry
 from application.inbox import Arrival, Offer, Settlement
+from application.passage import GateChange
 from application.recorder import Duplicate, KeyedMessage, LogLostError, LogRecorder, OutcomeUnknownError
 from infrastructure.redis_streams import wire
 from infrastructure.redis_streams.append import Append, not_beyond, numbered
@@ -146,6 +147,7 @@ class RedisLogRecorder(LogRecorder):
         arrivals: Sequence[Arrival] = (),
         settlements: Sequence[Settlement] = (),
         offers: Sequence[Offer] = (),
+        gates: Sequence[GateChange] = (),
         tracking: Tracking | None = None,
         **_: Any,
     ) -> Sequence[int] | None:
@@ -158,6 +160,7 @@ class RedisLogRecorder(LogRecorder):
             settlements,
             tracking,
             offers=offers,
+            gates=gates,
             originator_id=self.datastore.originator_id,
         )
         (seen, chain), epoch = self._anchor, self._epoch

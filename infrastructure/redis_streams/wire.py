@@ -6,10 +6,23 @@ from typing import Any
 from uuid import UUID
 
 from application.entries import Entry
-from application.inbox import Handed, Take, Taken
+from application.inbox import Handed, Level, Take, Taken
+from application.passage import Passage
 from application.recorder import Duplicate
 
-__all__ = ["asked", "duplicate", "entries", "integer", "positions", "taken", "text", "tip", "versioned"]
+__all__ = [
+    "asked",
+    "duplicate",
+    "entries",
+    "integer",
+    "level",
+    "levels",
+    "positions",
+    "taken",
+    "text",
+    "tip",
+    "versioned",
+]
 
 _KEYED = struct.Struct(">QQ20s")
 
@@ -56,7 +69,7 @@ def asked(take: Take) -> tuple[str | int, ...]:
 
 
 def taken(reply: Sequence[Any], originator_id: Callable[[str], UUID | str]) -> Taken:
-    left, next_due, handed, found = reply
+    left, next_due, handed, found, generation = reply
     numbers = [int(number) for number in handed]
     messages = map(Handed, numbers[::3], numbers[1::3], numbers[2::3])
     return Taken(
@@ -64,7 +77,26 @@ def taken(reply: Sequence[Any], originator_id: Callable[[str], UUID | str]) -> T
         entries(found, originator_id),
         bool(left),
         int(next_due) if next_due else None,
+        int(generation),
     )
+
+
+def level(reply: Sequence[Any]) -> Level:
+    """Of what `level_words` tells: of a field that is missing, or empty, what it means that it was never set."""
+    backlog, capacity, passage, generation, permits, retry_at = reply
+    return Level(
+        integer(backlog),
+        None if capacity is None else int(capacity),
+        Passage(text(passage)) if passage else Passage.FREE,
+        integer(generation),
+        integer(permits),
+        int(retry_at) if retry_at else None,
+    )
+
+
+def levels(reply: Sequence[Any]) -> dict[str, Level]:
+    """Of tracts and their levels in turns."""
+    return {text(tract): level(words) for tract, words in zip(reply[::2], reply[1::2], strict=True)}
 
 
 def duplicate(originator_id: UUID, key: str, packed: bytes) -> Duplicate:

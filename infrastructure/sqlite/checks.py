@@ -12,7 +12,8 @@ from urllib.parse import quote
 from eventsourcing.persistence import ProgrammingError
 
 from application.doctor import Examination, Fact, Finding, Severity, size
-from infrastructure.sqlite.datastore import Datastore, check_layout, columns
+from infrastructure.sqlite.datastore import Datastore
+from infrastructure.sqlite.layout import check_layout, columns
 
 __all__ = ["examine"]
 

@@ -18,11 +18,9 @@ from eventsourcing import persistence
 from eventsourcing import sqlite as library
 
 from infrastructure.growth import Growth
+from infrastructure.sqlite.layout import LAYOUT, bring_up_to_date, check_layout
 
-__all__ = ["LAYOUT", "ConnectionPool", "Datastore", "check_layout", "columns"]
-
-LAYOUT: Final = 2
-"""Version of the tables; counted up when they change."""
+__all__ = ["ConnectionPool", "Datastore"]
 
 CHECKPOINT_PAGES: Final = 8000
 """Pages in the write-ahead file before it is folded into the database, 32 MiB: an append that does it waits."""
@@ -175,30 +173,6 @@ class ConnectionPool(library.SQLiteConnectionPool):
                 return
 
 
-def check_layout(connection: sqlite3.Connection, db_name: str) -> None:
-    """Raise unless the database is empty or has tables of this layout. Only reads."""
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not tables:
-        return
-    layout = None
-    if columns(connection.cursor(), "meta") == {"name", "value"}:
-        layout = connection.execute("SELECT value FROM meta WHERE name = 'layout'").fetchone()
-    if layout is None:
-        raise persistence.ProgrammingError(
-            f"SQLite database {db_name!r} belongs to another program: it has tables, but no layout version."
-        )
-    if layout["value"] != LAYOUT:
-        raise persistence.ProgrammingError(
-            f"SQLite database {db_name!r} has layout {layout['value']}; this program knows layout {LAYOUT}."
-        )
-
-
-def columns(cursor: sqlite3.Cursor | library.SQLiteCursor, table: str) -> set[str]:
-    """The names of a table's columns; empty when there is no such table."""
-    cursor.execute("SELECT name FROM pragma_table_info(?)", (table,))
-    return {name for (name,) in cursor.fetchall()}
-
-
 class Datastore(library.SQLiteDatastore):
     """One database: its connections, its identity, and who waits for its log to grow."""
 
@@ -218,9 +192,13 @@ class Datastore(library.SQLiteDatastore):
         self.pool = ConnectionPool(db_name, lock_timeout, synchronous)
 
     def claim(self, c: library.SQLiteCursor) -> None:
-        """Make an empty database this program's; of several that do it at once, the first one's epoch stays."""
+        """Make an empty database this program's; of several that do it at once, the first one's epoch stays.
+
+        One of the layout before is brought to this one.
+        """
         c.execute("CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID")
         c.execute("INSERT OR IGNORE INTO meta VALUES ('layout', ?), ('epoch', ?)", (LAYOUT, uuid4().hex))
+        bring_up_to_date(c)
 
     def epoch(self) -> str:
         with self.transaction(commit=False) as c:

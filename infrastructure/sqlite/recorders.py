@@ -12,7 +12,8 @@ from eventsourcing import sqlite as library
 from eventsourcing.persistence import IntegrityError, Notification, ProgrammingError, StoredEvent
 
 from application.entries import Entry
-from application.inbox import Arrival, Offer, Settlement, Taken
+from application.inbox import Arrival, Offer, Settlement
+from application.passage import GateChange
 from application.recorder import (
     FIRST_CHAIN,
     AppendRefusedError,
@@ -22,8 +23,10 @@ from application.recorder import (
     next_chain,
     stored_digest,
 )
-from infrastructure.sqlite.datastore import Datastore, columns
+from infrastructure.sqlite.appending import InboxChanges, check, write
+from infrastructure.sqlite.datastore import Datastore
 from infrastructure.sqlite.inbox import CREATE_INBOX, SQLiteInbox
+from infrastructure.sqlite.layout import columns
 from infrastructure.subscription import LogSubscription
 
 __all__ = [
@@ -138,17 +141,17 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
         arrivals: Sequence[Arrival] = (),
         settlements: Sequence[Settlement] = (),
         offers: Sequence[Offer] = (),
+        gates: Sequence[GateChange] = (),
         **kwargs: Any,
     ) -> Sequence[int] | None:
-        rung: set[str] = set()
-        taken: list[Taken | None] = []
+        changes = InboxChanges()
         more: dict[str, Any] = {"keyed": keyed, "arrivals": arrivals, "settlements": settlements}
-        more |= {"offers": offers, "rung": rung, "taken": taken}
+        more |= {"offers": offers, "gates": gates, "changes": changes}
         try:
             positions = super().insert_events(stored_events, **more, **kwargs)
         except AppendRefusedError as refused:  # by the inbox, of which a version or a key may be the reason
             conflicts, duplicates = self._conflicts(stored_events), self._duplicates(keyed)
-            raise AppendRefusedError(conflicts, duplicates, refused.full, refused.lost) from None
+            raise AppendRefusedError(conflicts, duplicates, refused.full, refused.lost, refused.shut) from None
         except IntegrityError as error:
             # The log never shrinks, so what was in the way is still there.
             conflicts, duplicates = self._conflicts(stored_events), self._duplicates(keyed)
@@ -157,9 +160,10 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
             raise AppendRefusedError(conflicts, duplicates) from error
         if positions:
             self.datastore.growth.reached(positions[-1])
-        for offer, given in zip(offers, taken, strict=False):  # now that it is committed
+        for offer, given in zip(offers, changes.taken, strict=False):  # now that it is committed
             offer.taken = given
-        self.inbox.ring(rung)
+        self.inbox.ring(changes.rung)
+        self.inbox.tell_room(changes.backlogs)
         return positions
 
     def _insert_events(
@@ -171,17 +175,18 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
         arrivals: Sequence[Arrival] = (),
         settlements: Sequence[Settlement] = (),
         offers: Sequence[Offer] = (),
-        rung: set[str] | None = None,
-        taken: list[Taken | None] | None = None,
+        gates: Sequence[GateChange] = (),
+        changes: InboxChanges | None = None,
         **_: Any,
     ) -> Sequence[int] | None:
-        """`rung` is told the tracts whose bell is to ring once this is committed, `taken` what the offers gave."""
+        """`changes` is told what is to be told on once this is committed."""
         if not stored_events:
             return []
-        self.inbox.check(c, arrivals, settlements)
+        check(c, arrivals, settlements)
         c.execute(_LAST)
         head, at, chain = c.fetchone() or (0, 0, FIRST_CHAIN)
-        at = max(at, self.clock() // 1_000_000)
+        now = self.clock() // 1_000_000
+        at = max(at, now)
         rows = []
         for position, stored in enumerate(stored_events, head + 1):
             chain = next_chain(chain, stored_digest(stored), at)
@@ -193,11 +198,11 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
         if keyed:
             keys = [(_stored(k.originator_id), k.key, k.sequence, rows[k.event][0], k.digest) for k in keyed]
             c.executemany(_INSERT_KEY, keys)
-        freed = self.inbox.write(c, head, [row[1] for row in rows], arrivals, settlements)
-        if rung is not None and taken is not None:
-            taken += [self.inbox.accept(c, offer.take, map(self._entry, rows)) for offer in offers]
-            served = {offer.take.tract for offer, given in zip(offers, taken, strict=True) if given}
-            rung |= {tract for tract in freed if tract not in served or self.inbox.left(c, tract)}
+        changes = changes or InboxChanges()
+        lines = [row[1] for row in rows]
+        write(c, changes, head, lines, now, arrivals=arrivals, settlements=settlements, gates=gates)
+        if offers:
+            self.inbox.accept(c, changes, offers, [self._entry(row) for row in rows])
         return [row[0] for row in rows]
 
     def _conflicts(self, stored_events: Sequence[StoredEvent]) -> list[UUID | str]:

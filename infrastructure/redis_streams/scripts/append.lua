@@ -1,5 +1,5 @@
--- Append events to the log, with idempotency keys, messages for the inbox, settlements of deliveries and a tracking
--- record: all of it, or nothing.
+-- Append events to the log, with idempotency keys, messages for the inbox, settlements of deliveries, changes of gates
+-- and a tracking record: all of it, or nothing.
 --
 -- A script is atomic, but a call that fails half way does not undo those before it. So everything is checked
 -- first, the user's permissions too, and what is written then cannot fail.
@@ -7,12 +7,15 @@
 -- KEYS  log, head, meta, tracking, then a version index for each aggregate, then a key table for each aggregate
 -- ARGV  epoch; seen position, its chain; 1 when this repeats an append of unknown outcome; who appends;
 --       how many aggregates, events, keys; tracked application or "", its position; how many arrivals, settlements,
---       offers;
+--       offers, changes of gates, settlements that are no calls;
 --       for each event: its aggregate's number, id, version, topic, digest, state;
 --       for each key: its aggregate's number, its event's number, key, sequence, digest;
 --       for each arrival: its event's number, index of the first, how many, tract, priority, recipient or "", 1 if exempt;
 --       for each settlement: tract, lease, slot, attempt, done | again | back | dead, delay in milliseconds, dialogue;
---       for each offer: tract, consumer, generation, lease, demand, milliseconds until the lease ends
+--       for each offer: tract, consumer, generation, lease, demand, milliseconds until the lease ends;
+--       for each change of a gate: tract, free | probing | shut, generation, permits, when to come back or "",
+--       capacity or "" as it is;
+--       numbers of the settlements that are no calls
 --
 -- inbox.lua and taking.lua go before it.
 --
@@ -23,7 +26,8 @@
 --   {"LOST", head}                    the log is another one, or the entry at the seen position is
 --   {"TRACKED", position}             the tracked position is not beyond this one
 --   {"REFUSED", {numbers of events whose version is taken}, {number of a key, what its table holds, ...},
---               {tract that is full, its backlog, its capacity, ...}, {numbers of settlements of lost leases}}
+--               {tract that is full, {what level_words tells}, ...}, {numbers of settlements of lost leases},
+--               {tract that is shut, {what level_words tells}, ...}}
 
 local log, head, meta, tracking = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local epoch, seen, seen_chain, repeated = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1'
@@ -31,11 +35,14 @@ local who = ARGV[5]
 local aggregates, events, keys = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local application, tracked = ARGV[9], ARGV[10]
 local arrivals, settlements, offers = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
-local EVENTS, EVENT, KEY, ARRIVAL, SETTLEMENT, OFFER = 14, 6, 5, 7, 7, 6
+local gates, no_calls = tonumber(ARGV[14]), tonumber(ARGV[15])
+local EVENTS, EVENT, KEY, ARRIVAL, SETTLEMENT, OFFER, GATE = 16, 6, 5, 7, 7, 6, 6
 local first_key = EVENTS + events * EVENT
 local first_arrival = first_key + keys * KEY
 local first_settlement = first_arrival + arrivals * ARRIVAL
 local first_offer = first_settlement + settlements * SETTLEMENT
+local first_gate = first_offer + offers * OFFER
+local first_no_call = first_gate + gates * GATE
 local function settlement_at(number) return first_settlement + (number - 1) * SETTLEMENT end
 
 local function index(aggregate) return KEYS[4 + aggregate] end
@@ -98,12 +105,13 @@ end
 
 local levels = {}
 local function level_of(tract)  -- before this append
-  levels[tract] = levels[tract] or redis.call('HMGET', of('level', tract), 'backlog', 'capacity', 'ordered')
+  levels[tract] = levels[tract] or redis.call('HMGET', of('level', tract), 'backlog', 'capacity', 'ordered', 'passage')
   return levels[tract]
 end
 local function ordered(tract) return level_of(tract)[3] == '1' end
 
-local full, lost, arriving, touched = {}, {}, {}, {}
+local full, lost, shut, arriving, touched = {}, {}, {}, {}, {}
+local function refuse(list, tract) list[#list + 1], list[#list + 2] = tract, level_words(tract) end
 local function count_arriving(tract, count, exempt)
   local counted = arriving[tract] or {bounded = 0, all = 0}
   arriving[tract] = counted
@@ -122,8 +130,9 @@ end
 for tract, counted in pairs(arriving) do
   local level = level_of(tract)
   local backlog, capacity = tonumber(level[1] or '0'), tonumber(level[2] or '0')
-  if capacity > 0 and counted.bounded > 0 and backlog + counted.bounded > capacity then
-    for _, told in ipairs({tract, text(backlog), text(capacity)}) do full[#full + 1] = told end
+  if counted.bounded > 0 then
+    if capacity > 0 and backlog + counted.bounded > capacity then refuse(full, tract) end
+    if level[4] == 'shut' then refuse(shut, tract) end
   end
 end
 local ending = {}  -- by the key of a lease: what of it is settled, and what is held of that
@@ -154,13 +163,16 @@ for number = 1, settlements do
   settled[number] = {priority = priority, recipient = recipient}
   touched[tract] = true
 end
-if #conflicts + #duplicates + #full + #lost > 0 then return {'REFUSED', conflicts, duplicates, full, lost} end
+if #conflicts + #duplicates + #full + #lost + #shut > 0 then
+  return {'REFUSED', conflicts, duplicates, full, lost, shut}
+end
+for number = 1, gates do touched[ARGV[first_gate + (number - 1) * GATE]] = true end
 local function allowed(...) return redis.acl_check_cmd(...) end
 local function may_deliver(tract)
   for _, kind in ipairs({'ready', 'due', 'dead', 'line'}) do
     if not (allowed('ZADD', of(kind, tract), '0', 'm') and allowed('ZREM', of(kind, tract), 'm')) then return false end
   end
-  for _, kind in ipairs({'level', 'holder', 'near', 'lease', 'pending', 'heads'}) do
+  for _, kind in ipairs({'level', 'holder', 'near', 'lease', 'pending', 'heads', 'circuit'}) do
     if not (allowed('HSET', of(kind, tract), 'f', 'v') and allowed('HDEL', of(kind, tract), 'f')) then return false end
   end
   return allowed('HINCRBY', of('level', tract), 'f', '1') and allowed('PUBLISH', of('bell', tract), '')
@@ -239,7 +251,14 @@ for number = 1, arrivals do
     lead(tract, dialogue, slot, priority, recipient)
   end
 end
-for tract, counted in pairs(arriving) do redis.call('HINCRBY', of('level', tract), 'backlog', counted.all) end
+local backlogs = {}  -- of tracts where it changes
+for tract, counted in pairs(arriving) do
+  backlogs[tract] = redis.call('HINCRBY', of('level', tract), 'backlog', counted.all)
+end
+for number = first_no_call, first_no_call + no_calls - 1 do
+  local tract, lease = unpack(ARGV, settlement_at(ARGV[number]), settlement_at(ARGV[number]) + 1)
+  if give_back(tract, lease, 1) then rung[tract] = true end
+end
 for key, of_lease in pairs(ending) do
   some_at_once(of_lease.slots, function(first, last) redis.call('HDEL', key, unpack(of_lease.slots, first, last)) end)
   if redis.call('EXISTS', key) == 0 then drop_lease(of_lease.tract, of_lease.lease) end
@@ -272,11 +291,32 @@ for number = 1, settlements do
     rung[tract] = true
   end
 end
-for tract, count in pairs(done_with) do redis.call('HINCRBY', of('level', tract), 'backlog', -count) end
+for tract, count in pairs(done_with) do
+  backlogs[tract] = redis.call('HINCRBY', of('level', tract), 'backlog', -count)
+end
+local roomy = {}  -- tracts where something was settled, or whose capacity was set
+for number = 1, settlements do roomy[ARGV[settlement_at(number)]] = true end
+for number = 1, gates do
+  local gate = first_gate + (number - 1) * GATE
+  local tract, passage, generation, permits, retry_at, capacity = unpack(ARGV, gate, gate + 5)
+  local was = redis.call('HMGET', of('level', tract), 'passage', 'generation')
+  redis.call('HSET', of('level', tract), 'passage', passage, 'generation', generation, 'retry_at', retry_at)
+  if was[1] ~= 'probing' or was[2] ~= generation then redis.call('HSET', of('level', tract), 'permits', permits) end
+  if capacity ~= '' then
+    redis.call('HSET', of('level', tract), 'capacity', capacity)
+    roomy[tract] = true
+  end
+  rung[tract] = rung[tract] or passage ~= 'shut' or nil
+end
 if application ~= '' then redis.call('HSET', tracking, application, tracked) end
 if events > 0 then
   redis.call('HSET', head, 'position', text(position), 'chain', chain, 'at', now)
-  redis.call('PUBLISH', log, text(position))
+  local told = text(position)
+  for tract in pairs(roomy) do
+    local backlog = backlogs[tract] or redis.call('HGET', of('level', tract), 'backlog') or '0'
+    told = told .. ' ' .. tract .. ' ' .. text(tonumber(backlog))
+  end
+  redis.call('PUBLISH', log, told)
 end
 
 local taken, served = {}, {}

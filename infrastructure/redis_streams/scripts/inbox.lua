@@ -7,7 +7,9 @@
 --   holder:<tract>           hash: lease -> consumer
 --   dead:<tract>             sorted set: slots of dead letters, by slot; they are held under the lease "dead"
 --   near:<tract>             hash: slot of a dead letter -> position of the first event of the append that made it one
---   level:<tract>            hash: backlog, capacity, ordered
+--   level:<tract>            hash: backlog, capacity, ordered; and what the gate lets through: passage, generation, permits,
+--                            retry_at. A field that is missing was never set: 0, or free
+--   circuit:<tract>          hash: lease -> the gate's generation under which it was given, unless that was 0
 --   pending:<tract>          hash: "priority recipient" -> how many of them are ready
 --   generations:<tract>      hash: consumer -> how often it has joined
 --   heads:<tract>            hash: dialogue -> slot; in an ordered tract, the one message of it that is not in line
@@ -48,18 +50,31 @@ local function make_ready(tract, priority, slot, count, attempts, recipient)
     string.format('%d:%016.0f:%d:%d', 9 - priority, slot, count, attempts))
 end
 
+local function level_words(tract)
+  return redis.call('HMGET', of('level', tract), 'backlog', 'capacity', 'passage', 'generation', 'permits', 'retry_at')
+end
+
 local function drop_lease(tract, lease)
   redis.call('ZREM', of('due', tract), lease)
   redis.call('HDEL', of('holder', tract), lease)
+  redis.call('HDEL', of('circuit', tract), lease)
 end
 
-local function release(tract, lease)  -- what it still holds is to be had again
+local function give_back(tract, lease, permits)  -- unless the circuit has moved on since the lease; whether it is so
+  local gate = redis.call('HMGET', of('level', tract), 'passage', 'generation')
+  if gate[1] ~= 'probing' or redis.call('HGET', of('circuit', tract), lease) ~= gate[2] then return false end
+  redis.call('HINCRBY', of('level', tract), 'permits', permits)
+  return true
+end
+
+local function release(tract, lease)  -- what it still holds is to be had again, its permits too
   local held = redis.call('HGETALL', lease_key(tract, lease))
   for place = 1, #held, 2 do
     local priority, attempt, recipient = held_of(held[place + 1])
     make_ready(tract, tonumber(priority), tonumber(held[place]), 1, tonumber(attempt), recipient)
     redis.call('HDEL', lease_key(tract, lease), held[place])
   end
+  if #held > 0 and give_back(tract, lease, #held / 2) then ring(tract, '') end
   drop_lease(tract, lease)
 end
 

@@ -1,12 +1,10 @@
 -- What there is in a tract's inbox.
 --
 -- KEYS  log     ARGV  tract
--- Replies {backlog, capacity or false, 1 if ordered, dead letters, {priority, recipient, how many, first slot, ...},
+-- Replies {{what level_words tells}, 1 if ordered, dead letters, {priority, recipient, how many, first slot, ...},
 --          {consumer or "", slot, attempt, ...}}
 
 local tract = ARGV[1]
-local level = redis.call('HMGET', of('level', tract), 'backlog', 'capacity', 'ordered')
-
 local pending, counts = {}, redis.call('HGETALL', of('pending', tract))
 for place = 1, #counts, 2 do
   local priority, recipient = string.match(counts[place], '^(%d+) (.*)$')
@@ -27,4 +25,4 @@ for _, lease in ipairs(redis.call('ZRANGE', of('due', tract), 0, -1)) do
   end
 end
 local dead = redis.call('ZCARD', of('dead', tract))
-return {level[1] or '0', level[2], level[3] or '0', dead, pending, flying}
+return {level_words(tract), redis.call('HGET', of('level', tract), 'ordered') or '0', dead, pending, flying}

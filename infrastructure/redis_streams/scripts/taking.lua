@@ -64,12 +64,19 @@ local function entries_of(handed)  -- of those that are large, the first only
   return entries
 end
 
+local function let_out(tract, demand)  -- how many of so many deliveries the gate lets out; its generation, if it probes
+  local gate = redis.call('HMGET', of('level', tract), 'passage', 'generation', 'permits')
+  local probes = gate[1] == 'probing'
+  if gate[1] == 'shut' then demand = 0 elseif probes then demand = math.min(demand, tonumber(gate[3])) end
+  return demand, gate[2] or '0', probes
+end
+
 local function is_newest(tract, consumer, generation)
   return redis.call('HGET', of('generations', tract), consumer) == generation
 end
 
--- {1 if more is waiting, milliseconds until something is due or "", {slot, priority, attempt, ...}, {entries}}, and
--- how many were handed out.
+-- {1 if more is waiting, milliseconds until something is due or "", {slot, priority, attempt, ...}, {entries},
+-- generation of the circuit}, and how many were handed out.
 local function take(tract, consumer, lease, demand, wait)
   local now = milliseconds()
   local function first_due() return redis.call('ZRANGE', of('due', tract), 0, 0, 'WITHSCORES') end
@@ -79,16 +86,21 @@ local function take(tract, consumer, lease, demand, wait)
     due = first_due()
   end
   local next_due = tonumber(due[2])
-  local handed, left = again(tract, lease), nil
-  if #handed == 0 and demand > 0 then
-    handed, left = fill(tract, consumer, lease, demand)
+  local handed, left, generation, probes = again(tract, lease), nil, nil, nil
+  if #handed > 0 then
+    generation = redis.call('HGET', of('circuit', tract), lease) or '0'
+  else
+    demand, generation, probes = let_out(tract, demand)
+    if demand > 0 then handed, left = fill(tract, consumer, lease, demand) end
     if #handed > 0 then
       redis.call('ZADD', of('due', tract), text(now + wait), lease)
       redis.call('HSET', of('holder', tract), lease, consumer)
+      if generation ~= '0' then redis.call('HSET', of('circuit', tract), lease, generation) end
+      if probes then redis.call('HINCRBY', of('level', tract), 'permits', -#handed / 3) end
       next_due = math.min(next_due or math.huge, now + wait)
     end
   end
   if left == nil then left = waits(tract, consumer) end
-  return {left and 1 or 0, next_due and text(next_due - now) or '', handed, entries_of(handed)}, #handed / 3
+  return {left and 1 or 0, next_due and text(next_due - now) or '', handed, entries_of(handed), generation}, #handed / 3
 end
 

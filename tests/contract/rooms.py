@@ -1,0 +1,88 @@
+"""The contract of telling who waits for room in a tract."""
+
+from collections.abc import Callable
+from queue import SimpleQueue
+
+import pytest
+
+from application.inbox import Arrival, Inbox, Settlement, Then
+from application.passage import GateChange, Passage
+from application.recorder import AppendRefusedError, LogRecorder
+from tests.contract import Settings, opened_log
+from tests.contract.inbox_case import OUT, InboxCase, arrive, dead, done, redriven, run, settle, take
+from tests.contract.log_recorder import A, B, events
+
+__all__ = ["RoomContract"]
+
+Told = Callable[[], tuple[str, int]]
+UNKNOWN = -1
+
+
+class RoomContract(InboxCase):
+    def test_every_append_that_settles_tells_the_backlog(self, log: LogRecorder, inbox: Inbox) -> None:
+        arrive(log, 1, run(0, 6))
+        take(inbox, 6)
+        told = listening(log)
+        settle(log, 1, done("lease", 1000), done("lease", 1001))
+        assert told() == (OUT, 4)
+        settle(log, 2, Settlement(OUT, "lease", 1002, 1, Then.AGAIN), Settlement(OUT, "lease", 1003, 1, Then.BACK))
+        assert told() == (OUT, 4)
+        settle(log, 3, dead(1004))
+        assert told() == (OUT, 3)
+        settle(log, 4, redriven(1004))
+        assert told() == (OUT, 4)
+        log.insert_events(events(A, 2), arrivals=[run(0, 3)], settlements=[done("lease", 1005)])
+        assert told() == (OUT, 6)
+
+    def test_what_only_arrives_is_not_told(self, log: LogRecorder, inbox: Inbox) -> None:
+        told = listening(log)
+        arrive(log, 1, run(0, 2))
+        take(inbox, 1)
+        settle(log, 1, done("lease", 1000))
+        assert told() == (OUT, 1)
+
+    def test_each_tract_is_told_of_its_own(self, log: LogRecorder, inbox: Inbox) -> None:
+        arrive(log, 1, run(0, 2), Arrival(0, 2, 5, "internal", 2))
+        take(inbox, 2)
+        told = listening(log)
+        log.insert_events(
+            events(B, 1),
+            settlements=[done("lease", 1000)],
+            gates=[GateChange("internal", Passage.FREE, 0, capacity=9)],
+        )
+        assert {told(), told()} == {(OUT, 1), ("internal", 5)}
+
+    def test_a_capacity_that_is_set_is_told_and_no_other_change(self, log: LogRecorder, inbox: Inbox) -> None:
+        arrive(log, 1, run(0, 2))
+        told = listening(log)
+        log.insert_events(events(B, 1), gates=[GateChange(OUT, Passage.SHUT, 1)])
+        log.insert_events(events(B, 2), gates=[GateChange("internal", Passage.FREE, 1, capacity=9)])
+        assert told() == ("internal", 0)
+
+    def test_a_refused_append_is_not_told(self, log: LogRecorder, inbox: Inbox) -> None:
+        arrive(log, 1, run(0, 2))
+        take(inbox, 2)
+        told = listening(log)
+        with pytest.raises(AppendRefusedError):
+            settle(log, 1, done("lease", 1000), done("none", 1001))
+        settle(log, 1, done("lease", 1001))
+        assert told() == (OUT, 1)
+
+    def test_other_processes_are_told(self, log: LogRecorder, inbox: Inbox, settings: Settings) -> None:
+        if inbox.look_every is not None:
+            pytest.skip("this store tells no other process")
+        arrive(log, 1, run(0, 2))
+        take(inbox, 2)
+        with opened_log(settings) as other:
+            told = listening(other)
+            settle(log, 1, done("lease", 1000))
+            assert told() == (OUT, 1)
+
+
+def listening(log: LogRecorder) -> Told:
+    """The next that is told; waits for it. Nothing that was missed before it is known."""
+    queue = SimpleQueue[tuple[str, int]]()
+    log.inbox.listen_for_room(lambda tract, backlog: queue.put((tract, backlog)))
+    if log.inbox.look_every is None:
+        assert {queue.get(timeout=5) for _ in range(2)} == {("internal", UNKNOWN), (OUT, UNKNOWN)}
+    return lambda: queue.get(timeout=5)
