@@ -15,6 +15,9 @@ COMMANDS: Final = "application/commands.py"
 COMMIT: Final = "application/commit.py"
 ROUND: Final = "application/round.py"
 INBOX: Final = "infrastructure/sqlite/inbox.py"
+APPENDING: Final = "infrastructure/sqlite/appending.py"
+LEASES: Final = "infrastructure/sqlite/leases.py"
+GATES: Final = "infrastructure/sqlite/gates.py"
 SUBSCRIPTION: Final = "application/subscription.py"
 CODEC: Final = "application/codec.py"
 RECORDER: Final = "application/recorder.py"
@@ -26,6 +29,8 @@ FOLDING: Final = "projections/folding.py"
 REBUILD: Final = "projections/rebuild.py"
 REDIS_RECORDERS: Final = "infrastructure/redis_streams/recorders.py"
 APPEND: Final = "infrastructure/redis_streams/scripts/append.lua"
+TAKING: Final = "infrastructure/redis_streams/scripts/taking.lua"
+INBOX_SCRIPT: Final = "infrastructure/redis_streams/scripts/inbox.lua"
 CONNECTION: Final = "infrastructure/redis_streams/connection.py"
 
 SERVICE: Final = "tests/test_service.py"
@@ -36,6 +41,10 @@ DEAD: Final = "tests/test_dead_letters.py"
 ORDERED: Final = "tests/test_ordered.py"
 ASKING: Final = "tests/test_asking.py"
 OFFERS: Final = "tests/test_offers.py"
+GATES_IN_FILE: Final = "tests/test_sqlite_store.py::TestFileGates"
+PERMITS: Final = "tests/test_permits.py::test_no_permit_is_lost_or_granted_twice"
+AWAY: Final = "tests/test_redis_faults.py::TestServersThatGoAway"
+LAYOUTS: Final = "tests/test_layouts.py"
 IN_FILE: Final = "tests/test_sqlite_store.py::TestFileInbox"
 FILES: Final = "tests/test_sqlite_files.py"
 PROJECTIONS: Final = "tests/test_projections.py"
@@ -266,8 +275,8 @@ MUTATIONS: Final = (
     Mutation(
         "follow-the-clock-back",
         RECORDERS,
-        "at = max(at, self.clock() // 1_000_000)",
-        "at = self.clock() // 1_000_000",
+        "at = max(at, now)",
+        "at = now",
         (f"{LOG}::test_times_never_decrease_when_the_clock_steps_back",),
     ),
     Mutation(
@@ -515,8 +524,8 @@ MUTATIONS: Final = (
     Mutation(
         "overwrite-a-key",
         APPEND,
-        "if #conflicts + #duplicates + #full + #lost > 0 then",
-        "if #conflicts + #full + #lost > 0 then",
+        "if #conflicts + #duplicates + #full + #lost + #shut > 0 then",
+        "if #conflicts + #full + #lost + #shut > 0 then",
         (f"{SERVICE}::TestIdempotency::test_other_content_under_the_key_is_an_error",),
     ),
     Mutation(
@@ -557,7 +566,7 @@ MUTATIONS: Final = (
     Mutation(
         "tell-nobody-of-growth",
         APPEND,
-        "  redis.call('PUBLISH', log, text(position))\n",
+        "  redis.call('PUBLISH', log, told)\n",
         "",
         (f"{OPERATIONS}::TestTheUser::test_it_may_do_all_that_the_service_does",),
     ),
@@ -733,7 +742,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "leave-what-was-settled-in-its-lease",
-        INBOX,
+        APPENDING,
         '"DELETE FROM inbox_held WHERE tract = ? AND lease = ? AND slot = ? RETURNING priority, recipient"',
         '"SELECT priority, recipient FROM inbox_held WHERE tract = ? AND lease = ? AND slot = ?"',
         (
@@ -744,9 +753,9 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "let-anyone-settle",
-        INBOX,
-        "        if full or lost:\n",
-        "        if full:\n",
+        APPENDING,
+        "    if full or shut or lost:\n",
+        "    if full or shut:\n",
         (
             f"{IN_FILE}::test_a_delivery_is_settled_once",
             "tests/test_settling.py::TestSettling::test_what_is_not_settled_in_time_goes_to_another",
@@ -761,7 +770,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "hand-out-whole-runs",
-        INBOX,
+        LEASES,
         "        many = min(count, demand - len(handed))\n",
         "        many = count\n",
         (
@@ -771,7 +780,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "hand-out-in-the-order-of-arrival",
-        INBOX,
+        LEASES,
         "ORDER BY urgency, slot LIMIT ?",
         "ORDER BY slot LIMIT ?",
         (f"{IN_FILE}::test_what_arrives_is_handed_out_by_priority_then_by_place",),
@@ -807,8 +816,8 @@ MUTATIONS: Final = (
     Mutation(
         "give-to-who-was-replaced",
         INBOX,
-        "take.consumer, 1) and _is_newest(c, take)):",
-        "take.consumer, 1)):",
+        "if not (waits(c, take) and is_newest(c, take)):",
+        "if not waits(c, take):",
         (f"{IN_FILE}::test_who_was_replaced_is_given_nothing",),
     ),
     Mutation(
@@ -820,13 +829,176 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "let-everything-in",
-        INBOX,
-        "if not level.has_room_for(arriving[t])}",
-        "if False}",
+        APPENDING,
+        "        if not before.has_room_for(count):\n",
+        "        if False:\n",
         (
             f"{IN_FILE}::test_more_than_the_capacity_is_refused_whole",
             "tests/test_capacity.py::TestCapacity::test_commands_of_one_round_are_let_in_while_there_is_room",
         ),
+    ),
+    Mutation(
+        "let-in-what-a-gate-refuses",
+        APPENDING,
+        "        if before.passage is Passage.SHUT:\n",
+        "        if False:\n",
+        (
+            f"{GATES_IN_FILE}::test_nothing_is_let_into_a_tract_that_is_shut",
+            f"{GATES_IN_FILE}::test_what_one_tract_refuses_is_refused_whole",
+            PERMITS,
+        ),
+    ),
+    Mutation(
+        "let-in-what-a-gate-refuses-on-a-server",
+        APPEND,
+        "    if level[4] == 'shut' then",
+        "    if false then",
+        (PERMITS,),
+    ),
+    Mutation(
+        "hand-out-what-a-gate-holds-back",
+        "application/inbox.py",
+        "        if self.passage is Passage.SHUT:\n",
+        "        if False:\n",
+        (f"{GATES_IN_FILE}::test_nothing_is_handed_out_of_a_tract_that_is_shut", PERMITS),
+    ),
+    Mutation(
+        "hand-out-what-a-gate-holds-back-on-a-server",
+        TAKING,
+        "  if gate[1] == 'shut' then demand = 0 elseif probes",
+        "  if probes",
+        (PERMITS,),
+    ),
+    Mutation(
+        "hand-out-without-permits",
+        "application/inbox.py",
+        "min(demand, self.permits) if self.passage is Passage.PROBING else demand",
+        "demand",
+        (
+            f"{GATES_IN_FILE}::test_who_probes_hands_out_as_many_as_there_are_permits",
+            f"{GATES_IN_FILE}::test_two_who_race_for_permits_are_given_no_more",
+            PERMITS,
+        ),
+    ),
+    Mutation(
+        "hand-out-without-permits-on-a-server",
+        TAKING,
+        "demand = math.min(demand, tonumber(gate[3]))",
+        "demand = demand",
+        (PERMITS,),
+    ),
+    Mutation(
+        "judge-an-append-by-the-gate-that-it-brings",
+        RECORDERS,
+        "        check(c, arrivals, settlements)\n",
+        "        write(c, InboxChanges(), 0, (), 0, arrivals=(), settlements=(), gates=gates)\n"
+        "        check(c, arrivals, settlements)\n",
+        (f"{GATES_IN_FILE}::test_an_append_is_judged_by_what_was_before_it",),
+    ),
+    Mutation(
+        "grant-permits-again-within-a-generation",
+        GATES,
+        "WHEN passage = 'probing' AND generation = ?3 THEN",
+        "WHEN 0 THEN",
+        (f"{GATES_IN_FILE}::test_no_permit_is_granted_twice_in_a_generation", PERMITS),
+    ),
+    Mutation(
+        "grant-permits-again-within-a-generation-on-a-server",
+        APPEND,
+        "  if was[1] ~= 'probing' or was[2] ~= generation then",
+        "  if true then",
+        (PERMITS,),
+    ),
+    Mutation(
+        "keep-the-permit-of-what-was-no-call",
+        APPENDING,
+        "    freed = not s.is_call and give_back(c, s.tract, s.lease, 1)\n",
+        "    freed = False\n",
+        (f"{GATES_IN_FILE}::test_the_permit_of_what_was_no_call_is_there_again", PERMITS),
+    ),
+    Mutation(
+        "keep-the-permit-of-what-was-no-call-on-a-server",
+        APPEND,
+        "  if give_back(tract, lease, 1) then",
+        "  if false then",
+        (PERMITS,),
+    ),
+    Mutation(
+        "keep-the-permits-of-leases-that-end",
+        LEASES,
+        "    freed = give_back(c, tract, lease, len(held))\n",
+        "    freed = False\n",
+        (
+            f"{GATES_IN_FILE}::test_the_permits_of_a_lease_that_ends_are_there_again",
+            f"{GATES_IN_FILE}::test_the_permits_of_a_consumer_that_is_replaced_are_there_again",
+            PERMITS,
+        ),
+    ),
+    Mutation(
+        "keep-the-permits-of-leases-that-end-on-a-server",
+        INBOX_SCRIPT,
+        "  if #held > 0 and give_back(",
+        "  if false and give_back(",
+        (PERMITS,),
+    ),
+    Mutation(
+        "give-a-permit-back-to-a-later-generation",
+        GATES,
+        "AND passage = 'probing' AND generation = ",
+        "AND passage = 'probing' AND 0 < ",
+        (f"{GATES_IN_FILE}::test_what_an_earlier_generation_handed_out_gives_no_permit_back", PERMITS),
+    ),
+    Mutation(
+        "give-a-permit-back-to-a-later-generation-on-a-server",
+        INBOX_SCRIPT,
+        "redis.call('HGET', of('circuit', tract), lease) ~= gate[2] then",
+        "not redis.call('HGET', of('circuit', tract), lease) then",
+        (PERMITS,),
+    ),
+    Mutation(
+        "ring-nobody-when-a-gate-opens",
+        APPENDING,
+        "        if gate.passage is not Passage.SHUT:\n",
+        "        if False:\n",
+        (f"{GATES_IN_FILE}::test_the_bell_rings_when_a_gate_lets_something_out",),
+    ),
+    Mutation(
+        "ring-nobody-for-a-permit",
+        APPENDING,
+        "        return _follow(c, s) or freed\n",
+        "        return _follow(c, s)\n",
+        (f"{GATES_IN_FILE}::test_the_bell_rings_for_a_permit_that_is_there_again",),
+    ),
+    Mutation(
+        "tell-nobody-of-room",
+        RECORDERS,
+        "        self.inbox.tell_room(changes.backlogs)\n",
+        "",
+        (f"{GATES_IN_FILE}::test_every_append_that_settles_tells_the_backlog",),
+    ),
+    Mutation(
+        "leave-who-waits-for-room-after-a-lost-connection",
+        "infrastructure/redis_streams/listener.py",
+        "                    self._tell_room(tract, _UNKNOWN)\n",
+        "",
+        (f"{AWAY}::test_who_waits_for_room_is_told_to_look_when_the_server_is_back",),
+    ),
+    Mutation(
+        "open-the-layout-before-as-it-is",
+        DATASTORE,
+        "        bring_up_to_date(c)\n",
+        "",
+        (
+            f"{LAYOUTS}::TestSQLite::test_a_log_of_layout_2_goes_on",
+            f"{LAYOUTS}::TestSQLite::test_its_tables_are_those_of_a_new_one",
+        ),
+    ),
+    Mutation(
+        "let-an-older-program-ignore-the-gates",
+        "infrastructure/redis_streams/scripts/claim.lua",
+        "  redis.call('HSET', meta, 'layout', ARGV[1])\n",
+        "",
+        (f"{LAYOUTS}::TestRedis::test_a_log_of_layout_2_goes_on",),
     ),
     Mutation(
         "refuse-replies-too",
@@ -839,8 +1011,8 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "redrive-with-the-old-attempts",
-        INBOX,
-        "attempts = 0 if was_dead else s.attempt - (s.then is Then.BACK)",
+        APPENDING,
+        "attempts = 0 if s.lease == DEAD_LETTERS else s.attempt - (s.then is Then.BACK)",
         "attempts = s.attempt - (s.then is Then.BACK)",
         (
             f"{IN_FILE}::test_a_dead_letter_that_is_redriven_is_as_new",
@@ -849,9 +1021,9 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "free-dead-letters-with-the-leases",
-        INBOX,
-        "recipient, near))\n",
-        "recipient, near))\n            c.execute(_LEASE, (s.tract, DEAD_LETTERS, '', 0))\n",
+        APPENDING,
+        "recipient, near=near)\n",
+        "recipient, near=near)\n        lend(c, s.tract, DEAD_LETTERS, '', due=0)\n",
         (f"{IN_FILE}::test_dead_letters_stay_when_a_consumer_joins_and_when_leases_end",),
     ),
     Mutation(
@@ -874,9 +1046,9 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "let-a-line-pass-its-dead-letter",
-        INBOX,
-        "recipient, near))\n            return False\n",
-        "recipient, near))\n            return _follow(c, s)\n",
+        APPENDING,
+        "recipient, near=near)\n        return freed\n",
+        "recipient, near=near)\n        return _follow(c, s)\n",
         (f"{ORDERED}::TestAnOrderedTract::test_behind_a_dead_letter_a_dialogue_waits_and_others_go_on",),
     ),
     Mutation(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
 from random import randbytes
 from threading import Barrier
 from time import monotonic
@@ -428,6 +429,19 @@ class TestServersThatGoAway:
             log.insert_events(events(A, 1))
 
             assert grown()[0] is True
+
+    def test_who_waits_for_room_is_told_to_look_when_the_server_is_back(
+        self, private_server: PrivateServerFactory
+    ) -> None:
+        server = private_server()
+        told = SimpleQueue[tuple[str, int]]()
+        unknown = {(tract.value, -1) for tract in Tract}
+        with opened_log(redis_settings(server.url)) as log:
+            log.inbox.listen_for_room(lambda tract, backlog: told.put((tract, backlog)))
+            assert {told.get(timeout=5) for _ in unknown} == unknown
+            server.kill()
+            server.start()
+            assert {told.get(timeout=5) for _ in unknown} == unknown
 
 
 def until_noticed(log: LogRecorder) -> None:
