@@ -310,7 +310,7 @@ class Inbox(ABC):
 
     @abstractmethod
     def take(self, take: Take) -> Taken:
-        """Hand out what is asked for, as far as it is there.
+        """Hand out what is asked for, as far as it is there and the gate lets it out.
 
         Raises:
             ReplacedError: the generation is not the newest.

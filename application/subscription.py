@@ -285,7 +285,7 @@ class Subscription:
         except Exception as error:  # noqa: BLE001  # likewise
             return partial(self._fail, error)
         held = [Held(self.tract, offer.take.lease, handed, messages[handed.slot]) for handed in offer.taken.handed]
-        return partial(self._answer, offer.taken, held)
+        return partial(self._answer, offer.taken, held, held_back=offer.take.demand > 0 and not held)
 
     def _call(self, callback: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -301,15 +301,18 @@ class Subscription:
             self._tell(len(self._waiters))
         self._end_claim()
 
-    def _answer(self, taken: Taken | None, held: Sequence[Held] = ()) -> None:
-        """What came of a take; None: it is to be tried again."""
+    def _answer(self, taken: Taken | None, held: Sequence[Held] = (), *, held_back: bool = False) -> None:
+        """What came of a take; None: it is to be tried again.
+
+        What is left although something was asked for and nothing given, a gate holds back; its bell rings.
+        """
         if held:
             self._lease = next(self._leases)
             self._hand_over(held)
         if taken is not None:
             self.left = taken.left
             self._look_later(taken)
-        if self._end_claim() or taken is None or (self.left and self._credit > 0):
+        if self._end_claim() or taken is None or (self.left and self._credit > 0 and not held_back):
             self.look()
 
     def _look_later(self, taken: Taken) -> None:

@@ -362,7 +362,7 @@ class TestARunningService:
                 await callosum.open_dialogue("a subject")
             await callosum.open_dialogue("a subject")
 
-            assert (await examine(server.url)).facts["layout"] == "2"
+            assert (await examine(server.url)).facts["layout"] == "3"
 
     async def test_while_the_server_is_away_commands_fail_and_a_follower_waits(
         self, server: PrivateServer, caplog: pytest.LogCaptureFixture

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from application.commands import Convey
 from application.commit import commit
-from application.inbox import Offer
+from application.inbox import Offer, Take, Taken
+from application.passage import GateChange, Passage
 from application.validation import stamped_few
 from corpus_callosum import (
     CorpusCallosum,
@@ -25,6 +26,7 @@ from corpus_callosum import (
     ReplacedError,
     Tract,
 )
+from domain.dialogue import Dialogue
 from tests.deliveries import filled, following, idle, message, nothing_comes, say
 
 
@@ -132,6 +134,30 @@ class TestASubscription:
             assert taken.wait(5)
             self._append(callosum, dialogue, "second")
             assert [(await following(subscription)).message.payload for _ in range(2)] == ["first", "second"]
+
+    async def test_waits_for_the_bell_where_a_gate_holds_back_what_is_left(
+        self, callosum: CorpusCallosum, dialogue: UUID, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log, tried = callosum._open.log, list[Take]()
+        self._change(callosum, GateChange(Tract.EXTERNAL, Passage.PROBING, 1, permits=1))
+        await say(callosum, dialogue, "first", "second")
+        take = log.recorder.inbox.take
+
+        def counted(asked: Take) -> Taken:
+            tried.append(asked)
+            return take(asked)
+
+        monkeypatch.setattr(log.recorder.inbox, "take", counted)
+        async with callosum.subscribe(Tract.EXTERNAL, "tool", demand=9) as subscription:
+            assert (await following(subscription)).message.payload == "first"
+            assert await nothing_comes(subscription)
+            assert len(tried) < 30  # SQLite is looked at for other processes, too
+            self._change(callosum, GateChange(Tract.EXTERNAL, Passage.FREE, 2))
+            assert (await following(subscription)).message.payload == "second"
+
+    def _change(self, callosum: CorpusCallosum, change: GateChange) -> None:
+        opened = Dialogue.open(uuid4(), "tells of it", {}, now=datetime.now(UTC))
+        callosum._open.log.append(opened, gates=[change])
 
     def _append(self, callosum: CorpusCallosum, dialogue: UUID, payload: str) -> None:
         """At once: the loop does nothing meanwhile."""
