@@ -566,7 +566,7 @@ MUTATIONS: Final = (
     Mutation(
         "tell-nobody-of-growth",
         APPEND,
-        "  redis.call('PUBLISH', log, told)\n",
+        "  redis.call('PUBLISH', log, news)\n",
         "",
         (f"{OPERATIONS}::TestTheUser::test_it_may_do_all_that_the_service_does",),
     ),
@@ -865,8 +865,8 @@ MUTATIONS: Final = (
     Mutation(
         "hand-out-what-a-gate-holds-back-on-a-server",
         TAKING,
-        "  if gate[1] == 'shut' then demand = 0 elseif probes",
-        "  if probes",
+        "    if gate[1] == 'shut' then demand = 0 elseif probes",
+        "    if probes",
         (PERMITS,),
     ),
     Mutation(

@@ -10,7 +10,7 @@ import pytest
 import redis
 from eventsourcing.persistence import OperationalError, PersistenceError, ProgrammingError, Tracking
 
-from application.inbox import Arrival, Offer, Take
+from application.inbox import Arrival, Offer, Settlement, Take, Then
 from application.recorder import OutcomeUnknownError
 from corpus_callosum import CorpusCallosum, InvalidURLError, StoreSettingsError
 from infrastructure.redis_streams.private_server import PrivateServer
@@ -152,21 +152,35 @@ class TestPermissions:
             grant(log, "+@all", "&*")
             assert append(limited_log) == [2, 3, 4]
 
-    @pytest.mark.parametrize("kind", ["ready", "due", "level", "holder", "dead", "lease"])
+    @pytest.mark.parametrize("kind", ["ready", "level", "pending", "heads", "line"])
     def test_without_a_key_of_the_inbox_nothing_is_appended(
         self, log: RedisProcessRecorder, limited: Settings, kind: str
     ) -> None:
-        prefix = log.datastore.keys.log.removesuffix("log")
-        kinds = {"log", "head", "meta", "tracking", "stream", "idempotency"}
-        kinds |= {"ready", "due", "level", "holder", "dead", "lease", "generations"}
         with opened_process(limited) as limited_log:
-            grant(log, "resetkeys", *(f"~{prefix}{other}*" for other in kinds - {kind}))
+            grant_all_keys_but(log, kind)
             with pytest.raises(ProgrammingError, match=r"(?i)no *perm|can't"):
                 append(limited_log)
             assert len(entries(log)) == 1
             assert log.check() is None
             grant(log, "allkeys")
             assert append(limited_log) == [2, 3, 4]
+
+    @pytest.mark.parametrize("kind", ["due", "holder", "dead", "near", "lease", "circuit"])
+    def test_without_a_key_of_the_leases_nothing_is_settled(
+        self, log: RedisProcessRecorder, limited: Settings, kind: str
+    ) -> None:
+        with opened_process(limited) as limited_log:
+            generation = limited_log.inbox.join("external", "tool")
+            limited_log.insert_events(events(B, 1), arrivals=[Arrival(0, 0, 1, "external", 2)])
+            [handed] = limited_log.inbox.take(Take("external", "tool", generation, "lease", 1, 60_000)).handed
+            done = Settlement("external", "lease", handed.slot, 1, Then.DONE)
+            grant_all_keys_but(log, kind)
+            with pytest.raises(ProgrammingError, match=r"(?i)no *perm|can't"):
+                limited_log.insert_events(events(B, 2), settlements=[done])
+            assert (len(entries(log)), log.inbox.level("external").backlog) == (2, 1)
+            grant_all_keys_but(log, "none")
+            limited_log.insert_events(events(B, 2), settlements=[done])
+            assert log.inbox.level("external").backlog == 0
 
     @pytest.mark.parametrize("rule", ["-hgetall", "-zrange", "-zrem", "-xrange"])
     def test_without_what_an_offer_needs_nothing_is_appended(
@@ -209,6 +223,14 @@ class TestPermissions:
 
 def grant(log: RedisProcessRecorder, *rules: str) -> None:
     log.datastore.connections.call("ACL", "SETUSER", "limited", *rules)
+
+
+def grant_all_keys_but(log: RedisProcessRecorder, kind: str) -> None:
+    prefix = log.datastore.keys.log.removesuffix("log")
+    kinds = {"stream", "idempotency", "generations", "ready", "level", "pending", "heads", "line"}
+    kinds |= {"due", "holder", "dead", "near", "lease", "circuit"}
+    single = [f"~{prefix}{name}" for name in ("log", "head", "meta", "tracking")]
+    grant(log, "resetkeys", *single, *(f"~{prefix}{other}:*" for other in kinds - {kind}))
 
 
 @pytest.mark.parametrize("kind", ["log", "head", "meta", "tracking", "stream", "idempotency"])

@@ -110,8 +110,7 @@ local function level_of(tract)  -- before this append
 end
 local function ordered(tract) return level_of(tract)[3] == '1' end
 
-local full, lost, shut, arriving, touched = {}, {}, {}, {}, {}
-local function refuse(list, tract) list[#list + 1], list[#list + 2] = tract, level_words(tract) end
+local full, lost, shut, arriving, touched, lending = {}, {}, {}, {}, {}, {}
 local function count_arriving(tract, count, exempt)
   local counted = arriving[tract] or {bounded = 0, all = 0}
   arriving[tract] = counted
@@ -131,8 +130,10 @@ for tract, counted in pairs(arriving) do
   local level = level_of(tract)
   local backlog, capacity = tonumber(level[1] or '0'), tonumber(level[2] or '0')
   if counted.bounded > 0 then
-    if capacity > 0 and backlog + counted.bounded > capacity then refuse(full, tract) end
-    if level[4] == 'shut' then refuse(shut, tract) end
+    if capacity > 0 and backlog + counted.bounded > capacity then
+      full[#full + 1], full[#full + 2] = tract, level_words(tract)
+    end
+    if level[4] == 'shut' then shut[#shut + 1], shut[#shut + 2] = tract, level_words(tract) end
   end
 end
 local ending = {}  -- by the key of a lease: what of it is settled, and what is held of that
@@ -161,21 +162,21 @@ for number = 1, settlements do
     seen_slots[tract .. slot] = true  -- by who holds it: a late one must not take this one down with it
   end
   settled[number] = {priority = priority, recipient = recipient}
-  touched[tract] = true
+  touched[tract], lending[tract] = true, true
 end
 if #conflicts + #duplicates + #full + #lost + #shut > 0 then
   return {'REFUSED', conflicts, duplicates, full, lost, shut}
 end
 for number = 1, gates do touched[ARGV[first_gate + (number - 1) * GATE]] = true end
 local function allowed(...) return redis.acl_check_cmd(...) end
-local function may_deliver(tract)
-  for _, kind in ipairs({'ready', 'due', 'dead', 'line'}) do
+local function may_change(tract, sorted_sets, hashes)
+  for _, kind in ipairs(sorted_sets) do
     if not (allowed('ZADD', of(kind, tract), '0', 'm') and allowed('ZREM', of(kind, tract), 'm')) then return false end
   end
-  for _, kind in ipairs({'level', 'holder', 'near', 'lease', 'pending', 'heads', 'circuit'}) do
+  for _, kind in ipairs(hashes) do
     if not (allowed('HSET', of(kind, tract), 'f', 'v') and allowed('HDEL', of(kind, tract), 'f')) then return false end
   end
-  return allowed('HINCRBY', of('level', tract), 'f', '1') and allowed('PUBLISH', of('bell', tract), '')
+  return true
 end
 local permitted = allowed('XADD', log, '*', 'id', '') and allowed('SETRANGE', log, '0', '')
   and allowed('HSET', head, 'at', '') and allowed('PUBLISH', log, '')
@@ -186,10 +187,16 @@ local function may_take(tract)
 end
 for number = 1, offers do
   local tract = ARGV[first_offer + (number - 1) * OFFER]
-  touched[tract] = true
+  touched[tract], lending[tract] = true, true
   permitted = permitted and may_take(tract)
 end
-for tract in pairs(touched) do permitted = permitted and may_deliver(tract) end
+for tract in pairs(touched) do
+  permitted = permitted and may_change(tract, {'ready', 'line'}, {'level', 'pending', 'heads'})
+    and allowed('HINCRBY', of('level', tract), 'f', '1') and allowed('PUBLISH', of('bell', tract), '')
+end
+for tract in pairs(lending) do  -- each answer takes a microsecond or two, so nobody asks for more than is used
+  permitted = permitted and may_change(tract, {'due', 'dead'}, {'holder', 'near', 'lease', 'circuit'})
+end
 if not permitted then
   return redis.error_reply('NOPERM this user needs XADD, SETRANGE, HSET, HDEL, HINCRBY, ZADD, ZREM, PUBLISH and what reads, '
     .. 'on the keys and channels of ' .. log)
@@ -251,10 +258,7 @@ for number = 1, arrivals do
     lead(tract, dialogue, slot, priority, recipient)
   end
 end
-local backlogs = {}  -- of tracts where it changes
-for tract, counted in pairs(arriving) do
-  backlogs[tract] = redis.call('HINCRBY', of('level', tract), 'backlog', counted.all)
-end
+for tract, counted in pairs(arriving) do redis.call('HINCRBY', of('level', tract), 'backlog', counted.all) end
 for number = first_no_call, first_no_call + no_calls - 1 do
   local tract, lease = unpack(ARGV, settlement_at(ARGV[number]), settlement_at(ARGV[number]) + 1)
   if give_back(tract, lease, 1) then rung[tract] = true end
@@ -263,16 +267,17 @@ for key, of_lease in pairs(ending) do
   some_at_once(of_lease.slots, function(first, last) redis.call('HDEL', key, unpack(of_lease.slots, first, last)) end)
   if redis.call('EXISTS', key) == 0 then drop_lease(of_lease.tract, of_lease.lease) end
 end
-local done_with = {}
+local done_with = {}  -- how many, of every tract whose backlog is told
 for number = 1, settlements do
   local tract, lease, slot, attempt, what, delay, dialogue = unpack(ARGV, settlement_at(number), settlement_at(number) + 6)
   local priority, recipient = settled[number].priority, settled[number].recipient
   local was_dead = lease == 'dead'
+  done_with[tract] = done_with[tract] or 0
   if was_dead then
     redis.call('ZREM', of('dead', tract), slot)
     redis.call('HDEL', of('near', tract), slot)
   elseif what == 'done' or what == 'dead' then
-    done_with[tract] = (done_with[tract] or 0) + 1
+    done_with[tract] = done_with[tract] + 1
   end
   if what == 'dead' then
     redis.call('HSET', lease_key(tract, 'dead'), slot, held_as(priority, attempt, recipient))
@@ -291,11 +296,6 @@ for number = 1, settlements do
     rung[tract] = true
   end
 end
-for tract, count in pairs(done_with) do
-  backlogs[tract] = redis.call('HINCRBY', of('level', tract), 'backlog', -count)
-end
-local roomy = {}  -- tracts where something was settled, or whose capacity was set
-for number = 1, settlements do roomy[ARGV[settlement_at(number)]] = true end
 for number = 1, gates do
   local gate = first_gate + (number - 1) * GATE
   local tract, passage, generation, permits, retry_at, capacity = unpack(ARGV, gate, gate + 5)
@@ -304,19 +304,18 @@ for number = 1, gates do
   if was[1] ~= 'probing' or was[2] ~= generation then redis.call('HSET', of('level', tract), 'permits', permits) end
   if capacity ~= '' then
     redis.call('HSET', of('level', tract), 'capacity', capacity)
-    roomy[tract] = true
+    done_with[tract] = done_with[tract] or 0
   end
   rung[tract] = rung[tract] or passage ~= 'shut' or nil
+end
+local news = text(position)
+for tract, count in pairs(done_with) do
+  news = news .. ' ' .. tract .. ' ' .. text(redis.call('HINCRBY', of('level', tract), 'backlog', 0 - count))
 end
 if application ~= '' then redis.call('HSET', tracking, application, tracked) end
 if events > 0 then
   redis.call('HSET', head, 'position', text(position), 'chain', chain, 'at', now)
-  local told = text(position)
-  for tract in pairs(roomy) do
-    local backlog = backlogs[tract] or redis.call('HGET', of('level', tract), 'backlog') or '0'
-    told = told .. ' ' .. tract .. ' ' .. text(tonumber(backlog))
-  end
-  redis.call('PUBLISH', log, told)
+  redis.call('PUBLISH', log, news)
 end
 
 local taken, served = {}, {}

@@ -64,13 +64,6 @@ local function entries_of(handed)  -- of those that are large, the first only
   return entries
 end
 
-local function let_out(tract, demand)  -- how many of so many deliveries the gate lets out; its generation, if it probes
-  local gate = redis.call('HMGET', of('level', tract), 'passage', 'generation', 'permits')
-  local probes = gate[1] == 'probing'
-  if gate[1] == 'shut' then demand = 0 elseif probes then demand = math.min(demand, tonumber(gate[3])) end
-  return demand, gate[2] or '0', probes
-end
-
 local function is_newest(tract, consumer, generation)
   return redis.call('HGET', of('generations', tract), consumer) == generation
 end
@@ -90,7 +83,9 @@ local function take(tract, consumer, lease, demand, wait)
   if #handed > 0 then
     generation = redis.call('HGET', of('circuit', tract), lease) or '0'
   else
-    demand, generation, probes = let_out(tract, demand)
+    local gate = redis.call('HMGET', of('level', tract), 'passage', 'generation', 'permits')
+    generation, probes = gate[2] or '0', gate[1] == 'probing'
+    if gate[1] == 'shut' then demand = 0 elseif probes then demand = math.min(demand, tonumber(gate[3])) end
     if demand > 0 then handed, left = fill(tract, consumer, lease, demand) end
     if #handed > 0 then
       redis.call('ZADD', of('due', tract), text(now + wait), lease)
