@@ -173,13 +173,13 @@ class TestPermissions:
             generation = limited_log.inbox.join("external", "tool")
             limited_log.insert_events(events(B, 1), arrivals=[Arrival(0, 0, 1, "external", 2)])
             [handed] = limited_log.inbox.take(Take("external", "tool", generation, "lease", 1, 60_000)).handed
-            done = Settlement("external", "lease", handed.slot, 1, Then.DONE)
+            dead = Settlement("external", "lease", handed.slot, 1, Then.DEAD)
             grant_all_keys_but(log, kind)
             with pytest.raises(ProgrammingError, match=r"(?i)no *perm|can't"):
-                limited_log.insert_events(events(B, 2), settlements=[done])
+                limited_log.insert_events(events(B, 2), settlements=[dead])
             assert (len(entries(log)), log.inbox.level("external").backlog) == (2, 1)
             grant_all_keys_but(log, "none")
-            limited_log.insert_events(events(B, 2), settlements=[done])
+            limited_log.insert_events(events(B, 2), settlements=[dead])
             assert log.inbox.level("external").backlog == 0
 
     @pytest.mark.parametrize("rule", ["-hgetall", "-zrange", "-zrem", "-xrange"])

@@ -110,7 +110,8 @@ local function level_of(tract)  -- before this append
 end
 local function ordered(tract) return level_of(tract)[3] == '1' end
 
-local full, lost, shut, arriving, touched, lending = {}, {}, {}, {}, {}, {}
+local full, lost, shut, arriving = {}, {}, {}, {}
+local touched, lending, burying = {}, {}, {}  -- tracts whose keys are written to
 local function count_arriving(tract, count, exempt)
   local counted = arriving[tract] or {bounded = 0, all = 0}
   arriving[tract] = counted
@@ -154,7 +155,7 @@ for key, of_lease in pairs(ending) do
 end
 local settled, seen_slots = {}, {}
 for number = 1, settlements do
-  local tract, lease, slot, handed = unpack(ARGV, settlement_at(number), settlement_at(number) + 3)
+  local tract, lease, slot, handed, what = unpack(ARGV, settlement_at(number), settlement_at(number) + 4)
   local priority, attempt, recipient = held_of(ending[lease_key(tract, lease)].held[slot])
   if attempt ~= handed or seen_slots[tract .. slot] then
     lost[#lost + 1] = number
@@ -163,6 +164,7 @@ for number = 1, settlements do
   end
   settled[number] = {priority = priority, recipient = recipient}
   touched[tract], lending[tract] = true, true
+  if lease == 'dead' or what == 'dead' then burying[tract] = true end
 end
 if #conflicts + #duplicates + #full + #lost + #shut > 0 then
   return {'REFUSED', conflicts, duplicates, full, lost, shut}
@@ -195,8 +197,9 @@ for tract in pairs(touched) do
     and allowed('HINCRBY', of('level', tract), 'f', '1') and allowed('PUBLISH', of('bell', tract), '')
 end
 for tract in pairs(lending) do  -- each answer takes a microsecond or two, so nobody asks for more than is used
-  permitted = permitted and may_change(tract, {'due', 'dead'}, {'holder', 'near', 'lease', 'circuit'})
+  permitted = permitted and may_change(tract, {'due'}, {'holder', 'lease', 'circuit'})
 end
+for tract in pairs(burying) do permitted = permitted and may_change(tract, {'dead'}, {'near'}) end
 if not permitted then
   return redis.error_reply('NOPERM this user needs XADD, SETRANGE, HSET, HDEL, HINCRBY, ZADD, ZREM, PUBLISH and what reads, '
     .. 'on the keys and channels of ' .. log)
