@@ -38,6 +38,7 @@ bench: $(VENV)/development
 	$(BIN)/python benchmarks/bench_fold.py
 	$(BIN)/python benchmarks/bench_delivery.py
 	$(BIN)/python benchmarks/bench_rebuild.py
+	$(BIN)/python benchmarks/bench_gate.py
 
 mutate: $(VENV)/development
 	$(BIN)/python tests/mutate.py

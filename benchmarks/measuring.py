@@ -137,7 +137,7 @@ def report(figures: Figures, against: Sequence[tuple[str, str]], unit: str = "me
 def show(title: str, figures: Report) -> None:
     print(title)
     for name, rate in figures.a_second.items():
-        print(f"  {name:<44}{rate:>12,.0f} {figures.unit}/s{figures.microseconds[name]:>12,.1f} µs")
+        print(f"  {name:<44}{rate:>12,.0f} {figures.unit}/s{figures.microseconds[name]:>12,.2f} µs")
     for name, (ratios, medians) in figures.rate_against.items():
         print(f"  {name:<76}{ratios:>8.2f}   of medians {medians:.2f}")
 

@@ -30,8 +30,9 @@ from typing import Final
 
 import msgspec
 
+from domain.circuit_settings import CircuitSettings, WindowType
 from domain.errors import InvalidCommandError
-from domain.windows import CountWindow, TimeWindow, Window
+from domain.windows import CountWindow, Window
 
 __all__ = [
     "TRANSITIONS",
@@ -43,23 +44,6 @@ __all__ = [
     "WindowType",
 ]
 
-_MOST_CALLS: Final = 100_000
-_LONGEST: Final = 365 * 24 * 3600.0
-
-_RANGES: Final = {
-    "failure_rate_threshold": (0.001, 100.0),
-    "slow_call_rate_threshold": (0.001, 100.0),
-    "slow_call_duration": (0.000_001, _LONGEST),
-    "sliding_window_size": (1, _MOST_CALLS),
-    "minimum_number_of_calls": (1, 1_000_000_000),
-    "wait_in_open": (0.001, _LONGEST),
-    "wait_multiplier": (1.0, 1000.0),
-    "longest_wait_in_open": (0.001, _LONGEST),
-    "permitted_calls_in_half_open": (1, _MOST_CALLS),
-    "max_wait_in_half_open": (0.0, _LONGEST),
-}
-"""Lowest and highest of each setting."""
-
 
 class CircuitState(StrEnum):
     CLOSED = "closed"
@@ -67,11 +51,6 @@ class CircuitState(StrEnum):
     HALF_OPEN = "half_open"
     FORCED_OPEN = "forced_open"
     DISABLED = "disabled"
-
-
-class WindowType(StrEnum):
-    COUNT_BASED = "count_based"
-    TIME_BASED = "time_based"
 
 
 class Reason(StrEnum):
@@ -100,69 +79,6 @@ TRANSITIONS: Final[tuple[tuple[CircuitState, CircuitState, Reason], ...]] = (
     *((old, new, Reason.BY_HAND) for old in CircuitState for new in CircuitState if new is not _HALF_OPEN),
 )
 """Every transition there is: from, to, why."""
-
-
-class CircuitSettings(msgspec.Struct, frozen=True):
-    """When a circuit opens and for how long. Durations are seconds, rates percent.
-
-    Attributes:
-        failure_rate_threshold, slow_call_rate_threshold: at this rate it opens; 0.001 to 100.
-        slow_call_duration: what takes longer is slow, whether it fails or not.
-        sliding_window_size: calls, or seconds; 1 to 100,000.
-        minimum_number_of_calls: with fewer in the window there is no rate. A count-based window never asks for
-            more than it holds.
-        wait_in_open: from opening to the first probe; at least a millisecond.
-        wait_multiplier: every further opening in a row lasts this many times as long; at least 1.
-        longest_wait_in_open: but never longer than this.
-        permitted_calls_in_half_open: the probes that decide; a change counts from the next HALF_OPEN on.
-        max_wait_in_half_open: after this it opens again without their results; 0: never.
-        recorded_errors: names of the error types that are failures, any other one being a success; empty: all are.
-        ignored_errors: names of those that are neither, whatever else names them.
-    """
-
-    failure_rate_threshold: float = 50.0
-    slow_call_rate_threshold: float = 100.0
-    slow_call_duration: float = 60.0
-    sliding_window_type: WindowType = WindowType.COUNT_BASED
-    sliding_window_size: int = 100
-    minimum_number_of_calls: int = 100
-    wait_in_open: float = 60.0
-    wait_multiplier: float = 1.0
-    longest_wait_in_open: float = 3600.0
-    permitted_calls_in_half_open: int = 10
-    max_wait_in_half_open: float = 0.0
-    recorded_errors: tuple[str, ...] = ()
-    ignored_errors: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Raise InvalidCommandError for a setting outside its range."""
-        for name, (lowest, highest) in _RANGES.items():
-            if not lowest <= getattr(self, name) <= highest:
-                raise InvalidCommandError(name, f"is not between {lowest:g} and {highest:g}")
-        if self.longest_wait_in_open < self.wait_in_open:
-            raise InvalidCommandError("longest_wait_in_open", "is shorter than wait_in_open")
-        if any(not name or ":" in name for name in self.recorded_errors + self.ignored_errors):
-            raise InvalidCommandError("name of an error", "is empty or has a colon, which no name of a type has")
-
-    def ignores(self, error: str | None) -> bool:
-        """Whether such an outcome counts for nothing; in HALF_OPEN its permit is to be given back."""
-        return error is not None and bool(self.ignored_errors) and _type_of(error) in self.ignored_errors
-
-    def fails(self, error: str | None) -> bool:
-        """Whether it is a failure, provided that it is not ignored."""
-        return error is not None and (not self.recorded_errors or _type_of(error) in self.recorded_errors)
-
-    def wait(self, openings: int) -> int:
-        """Milliseconds in OPEN after so many openings in a row, this one included."""
-        try:
-            seconds = self.wait_in_open * self.wait_multiplier ** (openings - 1)
-        except OverflowError:
-            seconds = self.longest_wait_in_open
-        return round(min(seconds, self.longest_wait_in_open) * 1000)
-
-
-def _type_of(error: str) -> str:
-    return error.partition(":")[0]
 
 
 class Transition(msgspec.Struct, frozen=True):
@@ -225,8 +141,8 @@ class Circuit(msgspec.Struct):
         if generation != self.generation or (state is not _CLOSED and state is not _HALF_OPEN):
             return None
         settings = self.settings
-        failed = False
-        if error is not None:
+        failed = error is not None
+        if failed and (settings.ignored_errors or settings.recorded_errors):
             if settings.ignores(error):
                 return None
             failed = settings.fails(error)
@@ -236,9 +152,9 @@ class Circuit(msgspec.Struct):
         if calls < self.needed:
             return None
         if 100 * window.failures / calls >= settings.failure_rate_threshold:
-            transition = self._opened(Reason.FAILURE_RATE, at)
+            transition = self._transition(_OPEN, Reason.FAILURE_RATE, at)
         elif 100 * window.slow / calls >= settings.slow_call_rate_threshold:
-            transition = self._opened(Reason.SLOW_CALL_RATE, at)
+            transition = self._transition(_OPEN, Reason.SLOW_CALL_RATE, at)
         elif state is _HALF_OPEN:
             transition = self._transition(_CLOSED, Reason.PROBES_PASSED, at)
         else:
@@ -253,7 +169,7 @@ class Circuit(msgspec.Struct):
             return None
         if self.state is _OPEN:
             return self._transition(_HALF_OPEN, Reason.WAIT_OVER, now)
-        return self._opened(Reason.HALF_OPEN_TOO_LONG, now)
+        return self._transition(_OPEN, Reason.HALF_OPEN_TOO_LONG, now)
 
     def due_at(self) -> int | None:
         """When `due` will give something, ms since 1970; None: never, by time alone."""
@@ -269,8 +185,6 @@ class Circuit(msgspec.Struct):
         """
         if state is _HALF_OPEN:
             raise InvalidCommandError("state", "half_open cannot be entered by hand")
-        if state is _OPEN:
-            return self._opened(Reason.BY_HAND, now)
         return self._transition(state, Reason.BY_HAND, now)
 
     def enter(self, transition: Transition) -> None:
@@ -294,16 +208,17 @@ class Circuit(msgspec.Struct):
 
         The window begins anew if its type or size has changed; the probes of a HALF_OPEN under way stay as many.
         """
-        before = self.settings
-        self.settings = settings
+        before, self.settings = self.settings, settings
         if self.state is _HALF_OPEN:
             return
-        if (settings.sliding_window_type, settings.sliding_window_size) != (
-            before.sliding_window_type,
-            before.sliding_window_size,
-        ):
+        if settings.window() != before.window():
             self._begin_window()
-        self.needed = _needed(settings)
+        self.needed = settings.calls_for_rates
+
+    @property
+    def permitted_calls(self) -> int | None:
+        """How many deliveries HALF_OPEN lets through in all; None in other states."""
+        return self.needed if self.state is _HALF_OPEN else None
 
     @property
     def calls(self) -> int:
@@ -322,13 +237,13 @@ class Circuit(msgspec.Struct):
         window = self.window
         return None if window.calls < self.needed else 100 * window.slow / window.calls
 
-    def _opened(self, reason: Reason, now: int) -> Transition:
-        openings = self.openings + 1
-        return self._transition(_OPEN, reason, now, retry_at=now + self.settings.wait(openings), openings=openings)
-
-    def _transition(
-        self, state: CircuitState, reason: Reason, now: int, *, retry_at: int | None = None, openings: int = 0
-    ) -> Transition:
+    def _transition(self, state: CircuitState, reason: Reason, now: int) -> Transition:
+        openings, retry_at = 0, None
+        if state is _OPEN:
+            openings = self.openings + 1
+            retry_at = now + self.settings.wait(openings)
+        elif state is _HALF_OPEN:
+            openings = self.openings
         return Transition(
             state,
             self.generation + 1,
@@ -338,21 +253,13 @@ class Circuit(msgspec.Struct):
             self.failure_rate,
             self.slow_call_rate,
             self.calls,
-            self.openings if state is _HALF_OPEN else openings,
+            openings,
         )
 
     def _begin_window(self) -> None:
-        settings = self.settings
         if self.state is _HALF_OPEN:
-            self.needed = settings.permitted_calls_in_half_open
+            self.needed = self.settings.permitted_calls_in_half_open
             self.window = CountWindow(self.needed)
-            return
-        self.needed = _needed(settings)
-        counted = settings.sliding_window_type is WindowType.COUNT_BASED
-        self.window = (CountWindow if counted else TimeWindow)(settings.sliding_window_size)
-
-
-def _needed(settings: CircuitSettings) -> int:
-    if settings.sliding_window_type is WindowType.COUNT_BASED:
-        return min(settings.minimum_number_of_calls, settings.sliding_window_size)
-    return settings.minimum_number_of_calls
+        else:
+            self.needed = self.settings.calls_for_rates
+            self.window = self.settings.window()

@@ -70,9 +70,9 @@ class TimeWindow(msgspec.Struct, array_like=True, tag=2):
     def add(self, failed: bool, slow: bool, at: int) -> None:
         """`at`: when the call ended, ms since 1970."""
         second = at // 1000
-        if second > self.newest or not self.seconds:
-            self._advance(second)
         seconds = self.seconds
+        if second > self.newest or not seconds:
+            seconds = self._advance(second)
         place = self.newest % self.size * 3
         seconds[place] += 1
         self.calls += 1
@@ -83,21 +83,27 @@ class TimeWindow(msgspec.Struct, array_like=True, tag=2):
             seconds[place + 2] += 1
             self.slow += 1
 
-    def _advance(self, second: int) -> None:
+    def _advance(self, second: int) -> list[int]:
         """Take out what is `size` seconds old by now."""
-        if not self.seconds or second - self.newest >= self.size:
-            self.seconds = [0] * (3 * self.size)
-            self.calls = self.failures = self.slow = 0
-        else:
-            seconds = self.seconds
-            for gone in range(self.newest + 1, second + 1):
-                place = gone % self.size * 3
-                if seconds[place]:
-                    self.calls -= seconds[place]
-                    self.failures -= seconds[place + 1]
-                    self.slow -= seconds[place + 2]
-                    seconds[place : place + 3] = (0, 0, 0)
+        seconds, size, newest = self.seconds, self.size, self.newest
         self.newest = second
+        if not seconds or second - newest >= size:
+            self.seconds = seconds = [0] * (3 * size)
+            self.calls = self.failures = self.slow = 0
+            return seconds
+        while newest < second:
+            newest += 1
+            place = newest % size * 3
+            if calls := seconds[place]:
+                self.calls -= calls
+                seconds[place] = 0
+                if failures := seconds[place + 1]:
+                    self.failures -= failures
+                    seconds[place + 1] = 0
+                if slow := seconds[place + 2]:
+                    self.slow -= slow
+                    seconds[place + 2] = 0
+        return seconds
 
 
 Window = CountWindow | TimeWindow
