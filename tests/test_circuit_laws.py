@@ -248,8 +248,9 @@ class CircuitLaws(RuleBasedStateMachine):
         if self.plain.ignores(outcome.error):
             assert self.circuit.settings.ignores(outcome.error)
             self.store.give_back(outcome.generation, self.plain)
-        was = self.plain.state
-        self.expect(self.plain.record(outcome), self.tell(outcome), outcome.at, was=was)
+        was, came = self.plain.state, self.tell(outcome)
+        assert came is None or came.generation == self.circuit.generation  # it has entered that
+        self.expect(self.plain.record(outcome), came, outcome.at, was=was)
 
     @precondition(lambda self: self.store.held)
     @rule(which=st.integers(0))
