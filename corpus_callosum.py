@@ -2,6 +2,7 @@
 
 from eventsourcing.persistence import PersistenceError
 
+from application.admission import Fail, ShedLowest, Wait
 from application.callosum import CorpusCallosum
 from application.dead_letters import DeadLetter, DeadLetters
 from application.delivery import Delivery, DeliverySettings
@@ -14,9 +15,11 @@ from application.errors import (
     UnreadableEventError,
 )
 from application.explanation import Explanation, Happening, State, Step
+from application.gates import Gates
 from application.importing import ImportReport
 from application.inbox import ReplacedError
 from application.overview import InFlightCount, PendingCount, TractInbox
+from application.passage import Passage
 from application.projections import Projections
 from application.reading import RecordedMessage
 from application.recorder import LogLostError, OutcomeUnknownError
@@ -24,11 +27,14 @@ from application.round import Receipt
 from application.settings import Settings
 from application.subscription import Subscription
 from application.verification import Problem, Verification
+from domain.circuit import CircuitState, Reason, Transition
+from domain.circuit_settings import CircuitSettings, WindowType
 from domain.consumer import Consumer, Outcome, Result
 from domain.dialogue import Dialogue, Kind
 from domain.errors import (
     BackpressureError,
     BatchTooLargeError,
+    CallNotPermittedError,
     CallosumError,
     ConsumerLeftError,
     DeadLetterGoneError,
@@ -46,9 +52,12 @@ from domain.errors import (
     ReplyTimeoutError,
     ReplyToUnknownMessageError,
 )
+from domain.gate import Gate
+from domain.gate_settings import GateSettings
 from domain.message import Message
 from domain.tract import Direction, Priority, Tract
 from projections.answers import (
+    CircuitTransition,
     ConsciousnessMetrics,
     DeliveryMetrics,
     DialogueList,
@@ -56,12 +65,16 @@ from projections.answers import (
     Durations,
     FindingList,
     FindingSummary,
+    GateMetrics,
     Group,
     Grouping,
     Minute,
     MinuteList,
+    RefusalMinute,
     TractDeliveries,
+    TractGateMetrics,
 )
+from projections.backtest import Backtest, BacktestedTract, Course, Decided
 from projections.errors import (
     NoEarlierGenerationError,
     ProjectionError,
@@ -86,16 +99,24 @@ from projections.status import ProjectionState, ProjectionStatus
 
 __all__ = [
     "BackpressureError",
+    "Backtest",
+    "BacktestedTract",
     "BatchTooLargeError",
+    "CallNotPermittedError",
     "CallosumClosedError",
     "CallosumError",
+    "CircuitSettings",
+    "CircuitState",
+    "CircuitTransition",
     "ConsciousnessMetrics",
     "Consumer",
     "ConsumerLeftError",
     "CorpusCallosum",
+    "Course",
     "DeadLetter",
     "DeadLetterGoneError",
     "DeadLetters",
+    "Decided",
     "Delivery",
     "DeliveryMetrics",
     "DeliverySettings",
@@ -112,8 +133,13 @@ __all__ = [
     "Durations",
     "EmptyBatchError",
     "Explanation",
+    "Fail",
     "FindingList",
     "FindingSummary",
+    "Gate",
+    "GateMetrics",
+    "GateSettings",
+    "Gates",
     "Generation",
     "Group",
     "Grouping",
@@ -138,6 +164,7 @@ __all__ = [
     "Outcome",
     "OutcomeUnknownError",
     "Parked",
+    "Passage",
     "PendingCount",
     "PersistenceError",
     "Priority",
@@ -152,17 +179,20 @@ __all__ = [
     "Projections",
     "ReadModelTakenError",
     "ReadModelsBehindError",
+    "Reason",
     "RebuildFailedError",
     "RebuildUnderWayError",
     "Rebuilt",
     "Receipt",
     "Recorded",
     "RecordedMessage",
+    "RefusalMinute",
     "ReplacedError",
     "ReplyTimeoutError",
     "ReplyToUnknownMessageError",
     "Result",
     "Settings",
+    "ShedLowest",
     "State",
     "Status",
     "Step",
@@ -170,11 +200,15 @@ __all__ = [
     "Subscription",
     "Tract",
     "TractDeliveries",
+    "TractGateMetrics",
     "TractInbox",
+    "Transition",
     "UnknownProjectionError",
     "UnknownTopicError",
     "UnreadableEventError",
     "Verdict",
     "Verification",
     "ViewsFileError",
+    "Wait",
+    "WindowType",
 ]

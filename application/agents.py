@@ -70,7 +70,7 @@ class Attachment:
             answer = await self._answer_to(delivery.message)
         except asyncio.CancelledError as error:
             if (task := asyncio.current_task()) is not None and task.cancelling():
-                await _settled(delivery, delivery.nak("it was interrupted", delay=0))
+                await _settled(delivery, delivery.nak("it was interrupted", delay=0, counts=False))
                 raise
             await self._failed(delivery, error)  # the handler's own
         except Exception as error:  # noqa: BLE001  # an agent raises what it likes; all of it is recorded

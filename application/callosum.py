@@ -6,18 +6,20 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Self, TypedDict, TypeVar, Unpack
+from typing import Final, Self, TypedDict, TypeVar, Unpack
 from uuid import UUID, uuid4
 from weakref import WeakValueDictionary
 
 from sqlalchemy import Connection
 
+from application.admission import Fail, Said, WhenFull
 from application.agents import Agent, Attachment
 from application.commands import Close, Convey, Open
 from application.dead_letters import DeadLetters
 from application.delivery import DeliverySettings
 from application.errors import CallosumClosedError
 from application.explanation import Explanation, explain
+from application.gates import Gates
 from application.importing import ImportReport, import_transcripts
 from application.overview import TractInbox, inboxes
 from application.parts import Parts
@@ -62,6 +64,7 @@ from projections.timeline import Timeline, minute_of, timeline
 __all__ = ["CorpusCallosum"]
 
 _T = TypeVar("_T")
+_FAIL: Final = Fail()
 
 
 class MessageFields(TypedDict, total=False):
@@ -150,21 +153,29 @@ class CorpusCallosum:
         target: Tract,
         sender: str,
         payload: Payload = None,
+        when_full: WhenFull = _FAIL,
         **fields: Unpack[MessageFields],
     ) -> Receipt:
         """Say one message; `Message` tells what each field may be. It is durable when this returns.
+
+        `when_full` is what to do where the target tract has no room: `Fail()`, `Wait(timeout)` in line, or
+        `ShedLowest()`, which has less urgent ones given up.
 
         Raises:
             InvalidMessageError: a field or the payload is outside its definition.
             DialogueNotFoundError, DialogueClosedError, DialogueRecordedError
             ReplyToUnknownMessageError: `in_reply_to` names no earlier message of the dialogue.
             IdempotencyConflictError: the key belongs to another message of the dialogue.
-            BackpressureError: the target tract has no room.
+            BackpressureError: the target tract has no room, had none in time, or holds too little that may be
+                given up.
+            CallNotPermittedError: the target tract's circuit is open.
         """
         message = Message(source=source, target=target, sender=sender, payload=payload, **fields)
-        return (await self.send_many(dialogue, [message]))[0]
+        return (await self.send_many(dialogue, [message], when_full=when_full))[0]
 
-    async def send_many(self, dialogue: UUID, messages: Sequence[Message]) -> list[Receipt]:
+    async def send_many(
+        self, dialogue: UUID, messages: Sequence[Message], *, when_full: WhenFull = _FAIL
+    ) -> list[Receipt]:
         """Say 1 to 1000 messages of at most 8 MiB together: all are stored, in order, or none is.
 
         Calls on one dialogue are stored in their order, whether or not they wait for each other. The payloads must
@@ -173,18 +184,24 @@ class CorpusCallosum:
         Raises:
             EmptyBatchError, BatchTooLargeError: and all that `send` raises, for the first message at fault.
         """
-        return await self._say(dialogue, messages, asks=False)
+        return await self._say(dialogue, messages, asks=False, when_full=when_full)
 
-    async def _say(self, dialogue: UUID, messages: Sequence[Message], *, asks: bool) -> list[Receipt]:
-        writer = self._open.writer
+    async def _say(
+        self, dialogue: UUID, messages: Sequence[Message], *, asks: bool, when_full: WhenFull = _FAIL
+    ) -> list[Receipt]:
+        parts = self._open
         check_id(dialogue)
         check_batch(messages)
+        return await parts.admission.send(messages, when_full, lambda: self._put(parts, dialogue, messages, asks))
+
+    async def _put(self, parts: Parts, dialogue: UUID, messages: Sequence[Message], asks: bool) -> Said:
+        writer = parts.writer
         if len(messages) <= FEW and dialogue not in self._turns:  # nobody is half-way with this dialogue
-            answer = writer.submit(Convey(dialogue, *stamped_few(messages), asks=asks))
-        else:
-            async with self._turn(dialogue):
-                answer = writer.submit(Convey(dialogue, *await stamped(messages), asks=asks))
-        return await answer
+            command = Convey(dialogue, *stamped_few(messages), asks=asks)
+            return command, writer.submit(command)
+        async with self._turn(dialogue):
+            command = Convey(dialogue, *await stamped(messages), asks=asks)
+            return command, writer.submit(command)
 
     async def ask(
         self,
@@ -247,6 +264,8 @@ class CorpusCallosum:
             name=consumer,
             demand=demand,
             settings=delivery or DeliverySettings(),
+            ignores=partial(parts.gates.ignores, of),
+            settled=partial(parts.admission.make_room, of),
         )
 
     @asynccontextmanager
@@ -304,6 +323,11 @@ class CorpusCallosum:
         """
         check_id(dialogue)
         return await self._open.reader.call(explain, self._open.log, dialogue, sequence)
+
+    @property
+    def gates(self) -> Gates:
+        """What protects the tracts: their circuits and capacities, to look at and to set."""
+        return self._open.gates
 
     @property
     def dead_letters(self) -> DeadLetters:

@@ -18,6 +18,7 @@ from application.errors import UnknownTopicError, UnreadableEventError
 from application.upcasts import UPCASTS, Upcast
 from domain.consumer import Consumer
 from domain.dialogue import Dialogue
+from domain.gate import Gate
 
 __all__ = ["EventMapper", "events_of", "stored_fields"]
 
@@ -79,7 +80,7 @@ class _OldForm:
 class EventMapper(Mapper[UUID]):
     """The library's mapper, with typed decoders for the aggregates and upcasts named here and nothing else."""
 
-    aggregates: ClassVar[Sequence[type[BaseAggregate[UUID]]]] = (Dialogue, Consumer)
+    aggregates: ClassVar[Sequence[type[BaseAggregate[UUID]]]] = (Dialogue, Consumer, Gate)
     upcasts: ClassVar[Sequence[Upcast]] = UPCASTS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

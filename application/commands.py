@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Generic, TypeVar
@@ -57,7 +57,10 @@ class Command(ABC, Generic[Answer_co]):
         raise AssertionError(f"{type(self).__name__} brings no key, yet {duplicate.key!r} was refused")
 
     def arriving(self) -> Mapping[str, int]:
-        """How many messages it brings to each tract that need room there, as it was decided."""
+        """How many messages it brings to each tract that need room there, as it was decided.
+
+        Without those that it sheds; with as many of them, 0.
+        """
         return {}
 
     def lost(self, settlements: Container[Settlement]) -> CallosumError | None:
@@ -121,10 +124,12 @@ class Convey(Command[list[Receipt]]):
         self._known: dict[str, Receipt] = {}
         self._fresh: Sequence[Message] = messages
         self._first = 0
+        self._answers: Container[int] = ()
 
     def decide(self, round_: Round, now: datetime) -> None:
         del now
         draft = round_.dialogue(self._dialogue)
+        self._answers = draft.answers
         if not self._keyed:
             self._first = draft.convey(self._messages, {}, asks=self._asks)
             return
@@ -164,7 +169,17 @@ class Convey(Command[list[Receipt]]):
         self._known[duplicate.key] = Receipt(self._dialogue, duplicate.sequence, duplicate.position)
 
     def arriving(self) -> Mapping[str, int]:
-        return Counter(message.target for message in self._fresh)
+        return Counter(message.target for message in self._bound)
+
+    def bound_for(self, tract: Tract) -> Sequence[Message]:
+        """Those that need room there, as it was decided."""
+        return [message for message in self._bound if message.target == tract]
+
+    @property
+    def _bound(self) -> Iterator[Message]:
+        """What is not known already, but for answers, which go to who asked."""
+        said = enumerate(self._fresh, self._first)
+        return (message for sequence, message in said if sequence not in self._answers)
 
     def outcome(self, places: Mapping[UUID, Places]) -> list[Receipt]:
         # Without places all of its keys were seen before, and nothing of it is fresh.

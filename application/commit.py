@@ -13,7 +13,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -32,9 +32,10 @@ from application.log import DialogueLog
 from application.recorder import AppendRefusedError, Duplicate, LogLostError
 from application.round import RepeatedError, Round
 from domain.errors import BackpressureError, CallosumError
+from domain.gate import gate_id
 from domain.tract import Tract
 
-__all__ = ["Writer", "commit"]
+__all__ = ["Writer", "commit", "retry_after"]
 
 MOST_COMMANDS: Final = 256
 MOST_BYTES: Final = 8 * 1024 * 1024
@@ -157,7 +158,8 @@ def _learn(log: DialogueLog, refusal: AppendRefusedError, left: dict[int, Comman
         learned |= len(command.unknown_keys()) < unknown
     errors |= _without_lease(refusal.lost, left)
     if not errors and not learned:  # what was learned may need no room any more
-        errors |= _without_room(refusal.full, left)
+        errors |= _not_permitted(log, refusal.shut, left)
+        errors |= _without_room(refusal.full, {n: command for n, command in left.items() if n not in errors})
     if not learned and not errors:
         return dict.fromkeys(left, refusal)  # nothing to learn: deciding again would go on for ever
     return errors
@@ -189,16 +191,44 @@ def _without_lease(lost: Sequence[Settlement], left: dict[int, Command[Any]]) ->
     return {number: error for number, error in errors.items() if error is not None}
 
 
+def retry_after() -> float:
+    return random.uniform(*_RETRY_AFTER)  # noqa: S311  # no secret
+
+
+def _not_permitted(log: DialogueLog, shut: Collection[str], left: dict[int, Command[Any]]) -> dict[int, Outcome]:
+    """The commands that bring something to a tract whose circuit is open."""
+    refusals: dict[str, Callable[[], Outcome]] = {}  # each of them gets an error of its own
+    for tract in shut:
+        try:
+            log.catch_up(gate_id(Tract(tract)))
+            gate = log.gate(Tract(tract))
+        except (CallosumError, PersistenceError) as failure:
+            refusals[tract] = partial(_same, failure)
+        else:
+            assert gate is not None, "what shut it is in the log"
+            refusals[tract] = gate.refusal
+    return {
+        number: refusals[tract]()
+        for number, command in left.items()
+        for tract in command.arriving()
+        if tract in refusals
+    }
+
+
+def _same(failure: Exception) -> Outcome:
+    return failure
+
+
 def _without_room(full: Mapping[str, Level], left: dict[int, Command[Any]]) -> dict[int, Outcome]:
     """The commands that are beyond what there is room for, in their order."""
     room = {tract: (level.capacity or 0) - level.backlog for tract, level in full.items()}
     errors: dict[int, Outcome] = {}
     for number, command in left.items():
         arriving = {tract: count for tract, count in command.arriving().items() if tract in room}
-        short = next((tract for tract, count in arriving.items() if count > room[tract]), None)
+        short = next((tract for tract, count in arriving.items() if count > max(0, room[tract])), None)
         if short is not None:
-            level, wait = full[short], random.uniform(*_RETRY_AFTER)  # noqa: S311  # no secret
-            errors[number] = BackpressureError(Tract(short), level.backlog, level.capacity or 0, wait)
+            level = full[short]
+            errors[number] = BackpressureError(Tract(short), level.backlog, level.capacity or 0, retry_after())
             continue
         for tract, count in arriving.items():
             room[tract] -= count

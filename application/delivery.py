@@ -65,12 +65,13 @@ class DeliverySettings:
 
 
 class Held(msgspec.Struct, frozen=True):
-    """A message that was handed out, and the lease it is held under."""
+    """A message that was handed out, the lease it is held under, and the generation of the circuit then."""
 
     tract: Tract
     lease: str
     handed: Handed
     message: RecordedMessage
+    generation: int = 0
 
     def ended(self, end: "End", *, handled_in: float = 0.0) -> tuple[Settlement, Outcome]:
         """The end of the delivery for the inbox and for the log; `handled_in` in seconds."""
@@ -84,6 +85,7 @@ class Held(msgspec.Struct, frozen=True):
                 end.then,
                 end.delay or 0,
                 self.message.dialogue.hex,
+                uncounted=not end.counts,
             ),
             Outcome(
                 self.message.dialogue,
@@ -94,6 +96,7 @@ class Held(msgspec.Struct, frozen=True):
                 handled_in=round(handled_in * 1e6),
                 error=end.error,
                 delay=end.delay,
+                generation=self.generation if end.counts else None,
             ),
         )
 
@@ -104,16 +107,21 @@ class Held(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class End:
-    """How a delivery ends; `delay` in milliseconds."""
+    """How a delivery ends; `delay` in milliseconds.
+
+    Attributes:
+        counts: whether it tells the circuit how the tract does.
+    """
 
     then: Then
     result: Result
     error: str | None = None
     delay: int | None = None
+    counts: bool = True
 
 
 _ACKED: Final = End(Then.DONE, Result.ACKED)
-_UNSEEN: Final = End(Then.BACK, Result.RETRIED, "it was given back unseen", 0)
+_UNSEEN: Final = End(Then.BACK, Result.RETRIED, "it was given back unseen", 0, counts=False)
 
 
 class Delivery:
@@ -158,23 +166,33 @@ class Delivery:
             raise InvalidMessageError("idempotency_key", "is not needed in a reply: it is said once with its ack")
         return await self._end(partial(Reply, message=answer, size=size), _ACKED)
 
-    async def nak(self, error: str, *, delay: float | None = None) -> None:
+    async def nak(self, error: str, *, delay: float | None = None, counts: bool = True) -> None:
         """It is not handled: hand it out again after `delay` seconds, by default a backoff that grows.
 
         After the last attempt it is a dead letter.
+
+        Args:
+            error: what went wrong; what stands before a colon is taken as the kind of error.
+            delay: seconds.
+            counts: whether it is a failure of the tract. Not so when it was only interrupted.
         """
         settings = self._subscription.settings
         if self.attempt >= settings.max_deliver:
-            await self.term(error)
+            await self._give_up(error, counts=counts)
             return
         wait = settings.delay(self.attempt) if delay is None else delay
         if not 0 <= wait <= _LONGEST:
             raise InvalidCommandError("delay", f"is {delay} seconds; it must be within 0 and {_LONGEST}")
-        await self._settle(End(Then.AGAIN, Result.RETRIED, _told(error), round(wait * 1000)))
+        counts = counts and not await self._subscription.ignores(error)
+        await self._settle(End(Then.AGAIN, Result.RETRIED, _told(error), round(wait * 1000), counts))
 
     async def term(self, reason: str) -> None:
         """Give it up: a dead letter, whatever the attempt."""
-        await self._settle(End(Then.DEAD, Result.DEAD_LETTERED, _told(reason)))
+        await self._give_up(reason, counts=True)
+
+    async def _give_up(self, reason: str, *, counts: bool) -> None:
+        counts = counts and not await self._subscription.ignores(reason)
+        await self._settle(End(Then.DEAD, Result.DEAD_LETTERED, _told(reason), counts=counts))
 
     async def in_progress(self) -> None:
         """It takes longer: all that was handed out with it has `ack_wait` from now."""

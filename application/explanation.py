@@ -13,6 +13,7 @@ from application.reading import RecordedMessage, messages_of
 from domain.consumer import Consumer, Outcome, Result
 from domain.dialogue import Dialogue, Kind
 from domain.errors import DialogueNotFoundError, MessageNotFoundError
+from domain.gate import Gate, ShedMessage
 from projections.fold import Recorded
 
 __all__ = ["Explanation", "Happening", "State", "Step", "explain"]
@@ -24,7 +25,8 @@ class State(StrEnum):
     """Where a message stands.
 
     RECORDED: it is history, or answers a question, and is not delivered. WAITING: to be taken, or in line. PAUSED:
-    until a delay after a failed attempt ends.
+    until a delay after a failed attempt ends, or while somebody would have it shed. SHED: it was given up for
+    something more urgent.
     """
 
     RECORDED = "recorded"
@@ -35,6 +37,7 @@ class State(StrEnum):
     EXPIRED = "expired"
     DEAD = "dead_letter"
     DISCARDED = "discarded"
+    SHED = "shed"
 
 
 class Happening(StrEnum):
@@ -48,6 +51,7 @@ class Happening(StrEnum):
     LEASE_LOST = "lease_lost"
     REDRIVEN = "redriven"
     DISCARDED = "discarded"
+    SHED = "shed"
     ANSWERED = "answered"
 
 
@@ -56,8 +60,11 @@ _AFTER: Final = {
     Happening.EXPIRED: State.EXPIRED,
     Happening.DEAD_LETTERED: State.DEAD,
     Happening.DISCARDED: State.DISCARDED,
+    Happening.SHED: State.SHED,
 }
 """Where a message stands after that; after all else it waits."""
+
+_ENDINGS: Final = {Consumer.Settled.TOPIC, Gate.MessagesShed.TOPIC}
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,13 +197,18 @@ class _History:
 
 
 def _outcomes(log: DialogueLog, message: RecordedMessage, redriven: int) -> Iterator[Step]:
-    """How its deliveries ended. Not read beyond the last of them, when that is the end."""
+    """How its deliveries ended, and that it was shed. Not read beyond the last of them, when that is the end."""
     after = message.position
     while entries := log.recorder.select_entries(after=after, limit=_PAGE):
         for entry in entries:
-            if entry.topic != Consumer.Settled.TOPIC:
+            if entry.topic not in _ENDINGS:
                 continue
             recorded = log.recorded(entry)
+            if isinstance(recorded.event, Gate.MessagesShed):
+                if ShedMessage(message.dialogue, message.sequence) in recorded.event.messages:
+                    yield Step(happening=Happening.SHED, position=recorded.position, at=recorded.at)
+                    return
+                continue
             assert isinstance(recorded.event, Consumer.Settled), "by its topic"
             for outcome in recorded.event.outcomes:
                 if (outcome.dialogue, outcome.sequence) == (message.dialogue, message.sequence):

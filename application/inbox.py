@@ -7,6 +7,9 @@ in its step (`Offer`).
 
 A *slot* is a message's place: the position of its event times 1000, and its index within the event.
 
+Who sends something more urgent into a full tract may hold the least urgent that waits there (`Inbox.take_lowest`),
+and then either put it back, or settle it with `Then.SHED` in the append that takes its room.
+
 A dead letter is held under a lease that never ends (`DEAD_LETTERS`) until it is settled once more: handed out
 again, from the first attempt on, or done with.
 
@@ -80,6 +83,7 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
 class Then(StrEnum):
     """What becomes of a message whose delivery ends. BACK: it was never seen, and the attempt does not count.
 
+    SHED: it is given up, and what arrives with the same append may take its room; only of `Inbox.take_lowest`.
     Of a dead letter, DONE discards it and AGAIN makes it new: its attempts count from 1, and it needs room.
     """
 
@@ -87,6 +91,7 @@ class Then(StrEnum):
     AGAIN = "again"
     BACK = "back"
     DEAD = "dead"
+    SHED = "shed"
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
@@ -111,7 +116,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_call(self) -> bool:
         """Whether it uses up the permit under which it was handed out, if there was one."""
-        return not self.uncounted and self.then is not Then.BACK
+        return not self.uncounted and self.then not in {Then.BACK, Then.SHED}
 
 
 class Handed(msgspec.Struct, frozen=True, gc=False):
@@ -197,7 +202,8 @@ class Level(msgspec.Struct, frozen=True):
     retry_at: int | None = None
 
     def has_room_for(self, count: int) -> bool:
-        return not self.capacity or self.backlog + count <= self.capacity
+        """`count`: what arrives, without as many as are shed for it."""
+        return count <= 0 or not self.capacity or self.backlog + count <= self.capacity
 
     def lets_out(self, demand: int) -> int:
         """How many of so many deliveries may be handed out."""
@@ -321,6 +327,27 @@ class Inbox(ABC):
         """Let the lease end `ack_wait` milliseconds from now; False when it has ended."""
 
     @abstractmethod
+    def take_lowest(self, tract: str, lease: str, *, count: int, below: int, ack_wait: int) -> Sequence[Handed]:
+        """Hold the `count` least urgent messages that wait, if there are so many of priorities below one; or none.
+
+        The least urgent first, the latest first among equals, whoever they are for and whatever the gate lets
+        out. This is no delivery: `Handed.attempt` is the last one that there was, 0 for none, and when the lease
+        ends, after `ack_wait` milliseconds, they are as they were. In an ordered tract it is none: what stands
+        behind one that is given up has waited for it.
+
+        Args:
+            tract: whose.
+            lease: an id that is made for it, as in `Take`.
+            count: 1 to 1000.
+            below: a priority.
+            ack_wait: milliseconds.
+        """
+
+    @abstractmethod
+    def put_back(self, tract: str, lease: str) -> None:
+        """What a lease of `take_lowest` still holds waits again, as before; nothing, when it has ended."""
+
+    @abstractmethod
     def dead(self, tract: str, *, after: int, limit: int) -> Sequence[Buried]:
         """Dead letters at slots beyond `after`, at most `limit`, by slot."""
 
@@ -343,8 +370,8 @@ class Inbox(ABC):
     def listen_for_room(self, told: Callable[[str, int], None]) -> None:
         """Have this called, from any thread, with a tract and its backlog; it must return soon.
 
-        After every append in which something of the tract was settled, or a `GateChange` set its capacity; other
-        processes' too, unless this store tells nobody of them (`look_every`). With -1, for each tract, when some
+        After every append in which something of the tract was settled, or its gate has changed; other processes'
+        too, unless this store tells nobody of them (`look_every`). With -1, for each tract, when some
         may have been missed: when listening begins, and after a connection was lost. Calls may come in another
         order than their appends.
         """

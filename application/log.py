@@ -23,11 +23,14 @@ from application.recorder import (
 from domain.consumer import Consumer
 from domain.dialogue import Dialogue
 from domain.errors import ConsumerNotFoundError, DialogueNotFoundError
+from domain.gate import Gate, gate_id
+from domain.gate_settings import GateSettings
+from domain.tract import Tract
 from projections.fold import Recorded, Unread
 
 __all__ = ["DialogueLog"]
 
-_Aggregate = TypeVar("_Aggregate", Dialogue, Consumer)
+_Aggregate = TypeVar("_Aggregate", Dialogue, Consumer, Gate)
 
 
 class DialogueLog(Application[UUID]):
@@ -73,6 +76,21 @@ class DialogueLog(Application[UUID]):
         except AggregateNotFoundError:  # lost with the end of a log, as its joining was
             raise ConsumerNotFoundError(consumer) from None
 
+    def gate(self, tract: Tract) -> Gate | None:
+        """The same of a gate; None: nothing was ever decided about it."""
+        try:
+            return _working_copy(cast("Gate", self.repository.get(gate_id(tract))))
+        except AggregateNotFoundError:
+            return None
+
+    def configured(self, tract: Tract, after: int) -> tuple[int, GateSettings | None]:
+        """The version of the tract's gate now, and the settings that came after that one; None: none did."""
+        version, settings = after, None
+        for event in self.events.get(gate_id(tract), gt=after):
+            version = event.originator_version
+            settings = event.settings if isinstance(event, Gate.Configured) else settings
+        return version, settings
+
     def consumer_name(self, consumer: UUID) -> str:
         """As it joined; of events by thousands, only the first is read."""
         name = self._names.get(consumer)
@@ -84,7 +102,7 @@ class DialogueLog(Application[UUID]):
 
     def append(
         self,
-        *aggregates: Dialogue | Consumer,
+        *aggregates: Dialogue | Consumer | Gate,
         keyed: Sequence[KeyedMessage] = (),
         arrivals: Sequence[Arrival] = (),
         settlements: Sequence[Settlement] = (),
@@ -110,7 +128,7 @@ class DialogueLog(Application[UUID]):
     def catch_up(self, aggregate: UUID) -> bool:
         """Learn what another process appended to a dialogue or consumer; whether there was anything to learn."""
         try:
-            cached = cast("Dialogue | Consumer", self._cache.get(aggregate))
+            cached = cast("Dialogue | Consumer | Gate", self._cache.get(aggregate))
         except KeyError:
             return False
         before = cached.version
@@ -204,7 +222,7 @@ class DialogueLog(Application[UUID]):
         return self.recorder.wait_beyond(position, timeout)
 
     def recorded(self, entry: Entry) -> Recorded:
-        event = cast("Dialogue.Event | Consumer.Event", self.mapper.to_domain_event(entry))
+        event = cast("Dialogue.Event | Consumer.Event | Gate.Event", self.mapper.to_domain_event(entry))
         dialogue = event.originator_id if isinstance(event, Dialogue.Event) else None
         return Recorded(entry.id, entry.at, entry.chain, entry.topic, dialogue, event)
 

@@ -5,6 +5,7 @@ import time
 import msgspec
 
 from application.log import DialogueLog
+from application.passage import Passage
 from domain.tract import Priority, Tract
 
 __all__ = ["InFlightCount", "PendingCount", "TractInbox", "inboxes"]
@@ -45,8 +46,9 @@ class TractInbox(msgspec.Struct, frozen=True):
         backlog: accepted and not settled: what is pending, in flight, paused and in line.
         capacity: the most that may be; None: any number.
         ordered: whether a dialogue's messages are handed out one after the other.
+        gate: what its circuit lets through.
         pending: by priority, highest first, and recipient.
-        paused: how many wait for a delay after a failed attempt.
+        paused: how many wait for a delay after a failed attempt, or are held to be shed.
         in_line: how many wait behind another one of their dialogue, in an ordered tract.
         dead_letters: how many were given up; they are not in the backlog.
     """
@@ -55,6 +57,7 @@ class TractInbox(msgspec.Struct, frozen=True):
     backlog: int
     capacity: int | None
     ordered: bool
+    gate: Passage
     pending: list[PendingCount]
     in_flight: list[InFlightCount]
     paused: int
@@ -86,6 +89,7 @@ def _inbox(log: DialogueLog, tract: Tract) -> TractInbox:
         backlog=state.level.backlog,
         capacity=state.level.capacity or None,
         ordered=state.ordered,
+        gate=state.level.passage,
         pending=pending,
         in_flight=in_flight,
         paused=paused,

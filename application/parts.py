@@ -8,17 +8,21 @@ from typing import Self
 from eventsourcing.persistence import InfrastructureFactoryError
 from eventsourcing.utils import TopicError
 
+from application.admission import Admission
 from application.asking import Answers
 from application.bells import Bells
 from application.commit import Writer
 from application.dead_letters import DeadLetters
 from application.errors import StoreSettingsError
+from application.gates import Gates
 from application.inbox import Inbox, NotEmptyError
 from application.log import DialogueLog
 from application.projections import Projections
 from application.read_side import ReadSide
 from application.reading import Reader
-from application.settings import USUAL_CAPACITY, Settings, emergence, store_environment, views_path
+from application.settings import Settings, emergence, store_environment, views_path
+from application.shedding import Shedding
+from domain.gate_settings import USUAL_CAPACITY
 from domain.tract import Tract
 from projections.errors import UnknownProjectionError
 from projections.models import ReadModels
@@ -48,6 +52,14 @@ class Parts:
         self.projections = Projections(log, self.reader, self.read_side, settings)
         self.bells = Bells(log.recorder.inbox)
         self.writer = Writer(log, self.bells, clock=lambda: datetime.now(UTC))
+        self.gates = Gates(log, self.writer, self.reader, self.read_side)
+        self.admission = Admission(
+            self.writer,
+            self.reader,
+            log.recorder.inbox,
+            Shedding(log, self.writer, self.reader),
+            self.gates.settings_now,
+        )
         self.answers = Answers(log, self.reader)
         self.dead_letters = DeadLetters(log, self.writer, self.reader)
 
@@ -65,10 +77,16 @@ class Parts:
             raise StoreSettingsError(str(error)) from error
         try:
             models = await asyncio.to_thread(lambda: ReadModels(views_path(settings, log.epoch)))
-            return cls(log, models, settings)
+            parts = cls(log, models, settings)
         except BaseException:  # cancelled too: nobody else will close it
             await asyncio.to_thread(log.close)
             raise
+        try:
+            await parts.gates.open(settings.gate_of)
+        except BaseException:
+            await parts.close()
+            raise
+        return parts
 
     async def close(self) -> None:
         """Answer the commands that were taken, let everything that waits come to its end, and close the stores."""
@@ -80,6 +98,8 @@ class Parts:
             last_first.callback(self.log.recorder.interrupt)
             last_first.callback(self.reader.end)
             last_first.push_async_callback(self.writer.close)
+            last_first.push_async_callback(self.admission.close)
+            last_first.push_async_callback(self.gates.close)
             last_first.push_async_callback(self.bells.end)
 
 
@@ -99,10 +119,7 @@ def _open_log(settings: Settings) -> DialogueLog:
 
 def _configure(inbox: Inbox, tract: Tract, settings: Settings) -> None:
     """Unless it is said, what was set stays: other processes have opened the log, too."""
-    capacity = settings.capacity
-    if capacity is None and inbox.level(tract).capacity is None:
-        capacity = USUAL_CAPACITY
-    if capacity is not None:
-        inbox.configure(tract, capacity)
+    if inbox.level(tract).capacity is None:
+        inbox.configure(tract, USUAL_CAPACITY)
     if settings.ordered is not None:
         inbox.order(tract, tract in settings.ordered)

@@ -175,8 +175,9 @@ class LogRecorder(ApplicationRecorder):
     ) -> Sequence[int] | None:
         """Append all of these, with their keys, arrivals, settlements and changes of gates, or nothing.
 
-        Arrivals are judged by the gates as they were before. Offers are carried out last, in their order and by
-        the gates as they are then, if all was appended.
+        Arrivals are judged by the gates as they were before, and need room but for as many as are shed with them
+        (`Then.SHED`); what else is settled makes room for later appends. Offers are carried out last, in their
+        order and by the gates as they are then, if all was appended.
 
         Raises:
             AppendRefusedError: a version or a key is taken, a tract full or shut, a lease lost; names all of them.

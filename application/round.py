@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import datetime
 from itertools import groupby, repeat
 from operator import attrgetter
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -17,14 +18,25 @@ from eventsourcing.domain import DomainEventProtocol
 from application.bells import Offers
 from application.inbox import Arrival, Settlement
 from application.log import DialogueLog
+from application.passage import GateChange, Passage
 from application.recorder import KeyedMessage
+from domain.circuit import CircuitState
 from domain.consumer import Consumer, Outcome
 from domain.dialogue import Dialogue, Kind
+from domain.gate import Gate, ShedMessage
 from domain.message import Message
+from domain.tract import Tract
 
 __all__ = ["ConsumerDraft", "Draft", "Places", "Receipt", "RepeatedError", "Round"]
 
 _ADDRESS = attrgetter("target", "priority", "recipient")
+_PASSAGES: Final = {
+    CircuitState.CLOSED: Passage.FREE,
+    CircuitState.DISABLED: Passage.FREE,
+    CircuitState.HALF_OPEN: Passage.PROBING,
+    CircuitState.OPEN: Passage.SHUT,
+    CircuitState.FORCED_OPEN: Passage.SHUT,
+}
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
@@ -43,17 +55,21 @@ class Draft:
     """What one round has decided for one dialogue: its working copy, and messages not yet made an event.
 
     Messages wait so that all of a round's become as few events as can be.
+
+    Attributes:
+        answers: sequences of those that go to who asked.
     """
 
-    def __init__(self, load: Callable[[], Dialogue]) -> None:
+    def __init__(self, load: Callable[[], Dialogue], *, delivers: bool) -> None:
         self._load = load
+        self._delivers = delivers
         self._dialogue: Dialogue | None = None
         self._waiting: list[Message] = []
         self._keys: dict[str, tuple[int, bytes]] = {}
         self._exempt: set[int] = set()
         self._asked: list[int] = []
         self._answered: set[int | None] = set()
-        self._answers: set[int] = set()
+        self.answers: set[int] = set()
         self.settlements: list[Settlement] = []
 
     @property
@@ -94,7 +110,7 @@ class Draft:
         for sequence, message in enumerate(messages if questions else (), first):
             if message.in_reply_to in questions and message.in_reply_to not in self._answered:
                 self._answered.add(message.in_reply_to)
-                self._answers.add(sequence)
+                self.answers.add(sequence)
 
     def reply(self, message: Message) -> int:
         """Take a message that is let in whatever the capacity is; its sequence."""
@@ -108,7 +124,7 @@ class Draft:
 
     def flush(self, now: datetime) -> None:
         if self._waiting:
-            self.dialogue.accept(self._waiting, asked=self._asked, now=now)
+            self.dialogue.accept(self._waiting, asked=self._asked, kept=not self._delivers, now=now)
             self._waiting = []
 
     def redrive(self, letters: Mapping[int, Settlement], reason: str, now: datetime) -> None:
@@ -150,7 +166,7 @@ class Draft:
 
     def arrivals(self, first_event: int) -> list[Arrival]:
         """What is to be delivered of this draft; its first event is number `first_event` of the append."""
-        if self.dialogue.kind is Kind.RECORDED:
+        if self.dialogue.kind is Kind.RECORDED or not self._delivers:
             return []
         return [
             arrival
@@ -162,11 +178,11 @@ class Draft:
     def _arrivals(self, number: int, event: Dialogue.Conveyed) -> Iterator[Arrival]:
         """Runs of neighbours that go to the same place; as a rule all of an event are one."""
         messages = event.messages
-        if not (self._exempt or self._answers) and len(addresses := set(map(_ADDRESS, messages))) == 1:
+        if not (self._exempt or self.answers) and len(addresses := set(map(_ADDRESS, messages))) == 1:
             yield Arrival(number, 0, len(messages), *addresses.pop())
             return
         places = (
-            (*_ADDRESS(message), sequence in self._exempt, sequence in self._answers)
+            (*_ADDRESS(message), sequence in self._exempt, sequence in self.answers)
             for sequence, message in enumerate(messages, event.first_sequence)
         )
         index = 0
@@ -222,11 +238,16 @@ class Round:
         self._offers = offers
         self._dialogues: dict[UUID, Draft] = {}
         self._consumers: dict[UUID, ConsumerDraft] = {}
+        self._gates: dict[Tract, Gate] = {}
+        self._shed: dict[Tract, list[ShedMessage]] = {}
+        self._settlements: list[Settlement] = []
 
     def dialogue(self, dialogue: UUID) -> Draft:
         draft = self._dialogues.get(dialogue)
         if draft is None:
-            draft = self._dialogues[dialogue] = Draft(lambda: self._log.dialogue(dialogue))
+            draft = self._dialogues[dialogue] = Draft(
+                lambda: self._log.dialogue(dialogue), delivers=self._log.delivers
+            )
         return draft
 
     def consumer(self, consumer: UUID) -> ConsumerDraft:
@@ -234,6 +255,19 @@ class Round:
         if draft is None:
             draft = self._consumers[consumer] = ConsumerDraft(lambda: self._log.consumer(consumer))
         return draft
+
+    def gate(self, tract: Tract, now: datetime) -> Gate:
+        """The working copy; it is built if nothing was decided about the tract before."""
+        gate = self._gates.get(tract)
+        if gate is None:
+            gate = self._gates[tract] = self._log.gate(tract) or Gate.build(tract, now=now)
+        return gate
+
+    def shed(self, tract: Tract, settlements: Sequence[Settlement], messages: Sequence[ShedMessage]) -> None:
+        """Give messages up; those of a round become one event."""
+        if messages:
+            self._shed.setdefault(tract, []).extend(messages)
+            self._settlements += settlements
 
     def append(self, now: datetime) -> dict[UUID, "Places"]:
         """Store all of it together; where each aggregate's events went.
@@ -244,15 +278,16 @@ class Round:
         keyed: list[KeyedMessage] = []
         arrivals: list[Arrival] = []
         changed: list[Dialogue | Consumer] = []
-        settlements: list[Settlement] = []
+        settlements = list(self._settlements)
         settled: dict[UUID, int] = {}
-        first_event = 0
+        making_room = self._making_room(now)
+        first_event = sum(len(gate.pending_events) for gate in making_room)
         for draft in self._dialogues.values():
             draft.flush(now)
             if (dialogue := draft.stored()) is not None:
                 settlements += draft.settlements
                 keyed += draft.keyed(first_event)
-                arrivals += draft.arrivals(first_event) if self._log.delivers else ()
+                arrivals += draft.arrivals(first_event)
                 changed.append(dialogue)
                 first_event += len(dialogue.pending_events)
         for settling in self._consumers.values():
@@ -261,9 +296,48 @@ class Round:
                 settlements += settling.settlements
                 settled[consumer.id] = len(settling.settlements)
                 changed.append(consumer)
+        moved = [gate for gate in self._gates.values() if gate.tract not in self._shed and _is_told(gate)]
         offers = self._offers.to(arrivals, settled) if self._offers else ()
-        stored = self._log.append(*changed, keyed=keyed, arrivals=arrivals, settlements=settlements, offers=offers)
+        stored = self._log.append(
+            *making_room,
+            *changed,
+            *moved,
+            keyed=keyed,
+            arrivals=arrivals,
+            settlements=settlements,
+            offers=offers,
+            gates=[change for gate in (*making_room, *moved) if (change := _change(gate)) is not None],
+        )
         return _places((recording.domain_event, recording.notification.id) for recording in stored)
+
+    def _making_room(self, now: datetime) -> list[Gate]:
+        """Gates that shed. They tell of it before what takes the room, or more would seem to be on its way."""
+        gates = [self.gate(tract, now) for tract in self._shed]
+        for gate in gates:
+            gate.shed(self._shed[gate.tract], now=now)
+        return gates
+
+
+def _is_told(gate: Gate) -> bool:
+    """Whether it was told something: not if it was only built."""
+    return any(not isinstance(event, Gate.Built) for event in gate.pending_events)
+
+
+def _change(gate: Gate) -> GateChange | None:
+    """What its events change in the store."""
+    configured = any(isinstance(event, Gate.Configured) for event in gate.pending_events)
+    moved = any(hasattr(event, "transition") for event in gate.pending_events)
+    if not (configured or moved):
+        return None
+    half_open = moved and gate.state is CircuitState.HALF_OPEN
+    return GateChange(
+        gate.tract,
+        passage=_PASSAGES[gate.state],
+        generation=gate.last.generation,
+        permits=gate.settings.circuit.permitted_calls_in_half_open if half_open else 0,
+        retry_at=gate.last.retry_at,
+        capacity=gate.settings.capacity if configured else None,
+    )
 
 
 def _places(stored: Iterable[tuple[DomainEventProtocol[UUID], int]]) -> dict[UUID, "Places"]:

@@ -1,21 +1,32 @@
-"""Settings of the service: from the call, the environment (``CALLOSUM_…``) or defaults, in that order."""
+"""Settings of the service.
+
+From the call, the environment (``CALLOSUM_…``), the TOML file that ``CALLOSUM_SETTINGS`` names, or defaults, in
+that order.
+"""
 
 import os
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Self
 from urllib.parse import unquote
 
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from application.errors import InvalidURLError, StoreSettingsError
+from domain.errors import CallosumError
+from domain.gate_settings import GateSettings
 from domain.measures import EmergenceSettings
 from domain.tract import Tract
 from projections.folding import OnError
 
 __all__ = [
     "IN_MEMORY",
-    "USUAL_CAPACITY",
     "Settings",
     "emergence",
     "log_file",
@@ -25,7 +36,6 @@ __all__ = [
 ]
 
 IN_MEMORY: Final = "sqlite://"
-USUAL_CAPACITY: Final = 10_000
 REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
 
 
@@ -46,7 +56,11 @@ class Settings(BaseSettings):
         fold_timeout: seconds that folding an event may take before it counts as one that cannot be folded.
         deliver: whether what is sent here goes to consumers, too; without, it is recorded only.
         capacity: the most messages on their way to a tract, beyond which sending is refused; 0: any number. It is
-            kept in the log, for all processes; None: what it is there, at first 10,000.
+            kept in the log, for all processes; None: what it is there, at first 10,000. Part of the `gate`.
+        gate: how the tracts are protected: names and values of `GateSettings` and `CircuitSettings`, for one tract
+            alone with its name before it; from the environment ``failure_rate_threshold=30 external.capacity=50``,
+            in a file a table ``[gate]`` with tables ``[gate.external]`` in it. Kept in the log for all processes;
+            what is not said is what it is there.
         ordered: the tracts whose consumers get a dialogue's messages one after the other, whatever their priority;
             from the environment, their names with commas between, or none. Kept in the log for all processes;
             None: what it is there. It can change only while a tract holds no message.
@@ -65,6 +79,7 @@ class Settings(BaseSettings):
     fold_timeout: float = Field(default=30.0, gt=0)
     deliver: bool = True
     capacity: int | None = Field(default=None, ge=0)
+    gate: Annotated[dict[str, Any], NoDecode] = {}
     ordered: Annotated[frozenset[Tract] | None, NoDecode] = None
     cached_dialogues: int = Field(default=10_000, ge=1)
     emergence_window: int = Field(default=100, ge=1)
@@ -75,6 +90,55 @@ class Settings(BaseSettings):
     @classmethod
     def _by_projection(cls, told: object) -> object:
         return dict(word.partition("=")[::2] for word in told.split()) if isinstance(told, str) else told
+
+    @field_validator("gate", mode="before")
+    @classmethod
+    def _by_setting(cls, told: object) -> object:
+        if not isinstance(told, str):
+            return told
+        found: dict[str, Any] = {}
+        for word in told.split():
+            place, _, value = word.partition("=")
+            tract, _, name = place.rpartition(".")
+            of = found.setdefault(tract, {}) if tract else found
+            of[name] = value.split(",") if name.endswith("_errors") else value
+        return found
+
+    @model_validator(mode="after")
+    def _check_gates(self) -> Self:
+        unknown = [name for name, value in self.gate.items() if isinstance(value, dict) and name not in set(Tract)]
+        if unknown:
+            raise ValueError(f"gate: there is no tract {unknown[0]}")
+        try:
+            for tract in Tract:
+                GateSettings().changed(**self.gate_of(tract))
+        except CallosumError as error:
+            raise ValueError(f"gate: {error}") from None
+        return self
+
+    def gate_of(self, tract: Tract) -> dict[str, Any]:
+        """What is said of the gate of this tract."""
+        said = {} if self.capacity is None else {"capacity": self.capacity}
+        common = {name: value for name, value in self.gate.items() if not isinstance(value, dict)}
+        return {**said, **common, **self.gate.get(tract.value, {})}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The call goes before the environment, and that before the file which it names."""
+        del dotenv_settings, file_secret_settings
+        file = os.environ.get("CALLOSUM_SETTINGS")
+        if not file:
+            return init_settings, env_settings
+        if not Path(file).is_file():
+            raise StoreSettingsError(f"CALLOSUM_SETTINGS names {file}, which is no file")
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
 
     @property
     def on_disk(self) -> bool:

@@ -38,6 +38,9 @@ _RETRY: Final = 0.2
 _MOST_AT_ONCE: Final = 256
 """Messages of one take: a larger one would hold up the store, and all of it has one lease."""
 
+_MOST_READY: Final = 512
+"""Deliveries that wait for who iterates, whatever was asked for: more would only fill the memory."""
+
 _Answer = TypeVar("_Answer")
 _logger = logging.getLogger("callosum.delivery")
 
@@ -62,10 +65,19 @@ class Subscription:
         name: str,
         demand: int,
         settings: DeliverySettings,
+        ignores: Callable[[str], Awaitable[bool]],
+        settled: Callable[[], None] = lambda: None,
     ) -> None:
+        """Made by the service.
+
+        `ignores`: whether such an error tells nothing of how the tract does. `settled` is called when a delivery
+        has ended, before who ended it hears of it.
+        """
         self.tract = tract
         self.name = name
         self.settings = settings
+        self.ignores = ignores
+        self._settled = settled
         self._log, self._writer, self._reader, self._bells = log, writer, reader, bells
         self._inbox = log.recorder.inbox
         self._loop = asyncio.get_running_loop()
@@ -168,6 +180,8 @@ class Subscription:
                 raise StopAsyncIteration
             await self._wait_for_one()
         delivery = self._ready.popleft()
+        if len(self._ready) == _MOST_READY // 2:
+            self._look_soon()
         delivery.begin()
         return delivery
 
@@ -208,6 +222,7 @@ class Subscription:
 
     def replenish(self) -> None:
         """A delivery has ended; ask for another one in its place. Called by the delivery."""
+        self._settled()
         self._in_hand -= 1
         if self._replenished:
             self._add_credit(1)
@@ -217,9 +232,13 @@ class Subscription:
         self._credit += count
         if owed > 0:
             self._tell(min(owed, count))
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        """For all that is asked for in this turn of the loop."""
         if self.left and self._credit > 0 and not self._about_to_look:
             self._about_to_look = True
-            self._loop.call_soon(self._look_now)  # for all that is asked for in this turn
+            self._loop.call_soon(self._look_now)
 
     def _look_now(self) -> None:
         self._about_to_look = False
@@ -252,7 +271,8 @@ class Subscription:
 
     def _demand(self, settled: int) -> int:
         """Who asks for another one in the place of each that ends asks for it in the same step."""
-        return max(0, min(self._credit + (settled if self._replenished else 0), _MOST_AT_ONCE))
+        wanted = self._credit + (settled if self._replenished else 0)
+        return max(0, min(wanted, _MOST_AT_ONCE, _MOST_READY - len(self._ready)))
 
     async def extend(self, lease: str) -> bool:
         return await self._reader.call(self._inbox.extend, self.tract, lease, self._ack_wait)
@@ -284,8 +304,11 @@ class Subscription:
             messages = messages_at(self._log, slots, offer.taken.entries)
         except Exception as error:  # noqa: BLE001  # likewise
             return partial(self._fail, error)
-        held = [Held(self.tract, offer.take.lease, handed, messages[handed.slot]) for handed in offer.taken.handed]
-        return partial(self._answer, offer.taken, held, held_back=offer.take.demand > 0 and not held)
+        lease, generation = offer.take.lease, offer.taken.generation
+        held = [
+            Held(self.tract, lease, handed, messages[handed.slot], generation) for handed in offer.taken.handed
+        ]
+        return partial(self._answer, offer.taken, held)
 
     def _call(self, callback: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -301,18 +324,16 @@ class Subscription:
             self._tell(len(self._waiters))
         self._end_claim()
 
-    def _answer(self, taken: Taken | None, held: Sequence[Held] = (), *, held_back: bool = False) -> None:
-        """What came of a take; None: it is to be tried again.
-
-        What is left although something was asked for and nothing given, a gate holds back; its bell rings.
-        """
+    def _answer(self, taken: Taken | None, held: Sequence[Held] = ()) -> None:
+        """What came of a take; None: it is to be tried again."""
         if held:
             self._lease = next(self._leases)
             self._hand_over(held)
         if taken is not None:
             self.left = taken.left
             self._look_later(taken)
-        if self._end_claim() or taken is None or (self.left and self._credit > 0 and not held_back):
+        # What is left though nothing was given is held back by the gate, and the bell rings when that changes.
+        if self._end_claim() or taken is None or (held and self.left and self._credit > 0):
             self.look()
 
     def _look_later(self, taken: Taken) -> None:
@@ -362,7 +383,7 @@ class Subscription:
         """How it ends without being delivered; None: it is to be delivered."""
         deadline = held.message.deadline
         if held.handed.attempt > self.settings.max_deliver:
-            return End(Then.DEAD, Result.DEAD_LETTERED, "its last lease was lost")
+            return End(Then.DEAD, Result.DEAD_LETTERED, "its last lease was lost", counts=False)
         if deadline is not None and deadline <= datetime.now(UTC):
-            return End(Then.DONE, Result.EXPIRED, "its deadline has passed")
+            return End(Then.DONE, Result.EXPIRED, "its deadline has passed", counts=False)
         return None

@@ -11,6 +11,7 @@ from application.log import DialogueLog
 from application.recorder import FIRST_CHAIN, next_chain, stored_digest
 from domain.consumer import Consumer
 from domain.dialogue import Dialogue
+from domain.gate import Gate
 
 __all__ = ["Problem", "Verification", "verify"]
 
@@ -65,15 +66,15 @@ class _Walk:
             event = self._log.recorded(entry).event
         except LogError as error:
             return error.reason
-        reason = self._follows(event)
+        reason = self._follows(event, entry.topic)
         if reason is None:
             self.position, self.chain, self._at = entry.id, chain, entry.at
         return reason
 
-    def _follows(self, event: Dialogue.Event | Consumer.Event) -> str | None:
+    def _follows(self, event: Dialogue.Event | Consumer.Event | Gate.Event, topic: str) -> str | None:
         version, said = self._aggregates.get(event.originator_id, (0, 0))
         if event.originator_version != version + 1:
-            kind = "dialogue" if isinstance(event, Dialogue.Event) else "consumer"
+            kind = topic.partition(".")[0]
             return f"is version {event.originator_version} of its {kind}, after version {version}"
         if isinstance(event, Dialogue.Conveyed):
             if event.first_sequence != said + 1:

@@ -81,14 +81,17 @@ TRANSITIONS: Final[tuple[tuple[CircuitState, CircuitState, Reason], ...]] = (
 """Every transition there is: from, to, why."""
 
 
-class Transition(msgspec.Struct, frozen=True):
+class Transition(msgspec.Struct, frozen=True, array_like=True):
     """A circuit's entering a state.
 
     Attributes:
+        state: the one that is entered.
         generation: counted up by every transition; that of a circuit's first CLOSED is 0.
         since: ms since 1970.
+        reason: what brought it.
         retry_at: when the first probe may be sent, ms since 1970; of OPEN only.
         failure_rate, slow_call_rate: of the state that ended, percent of `calls`; None when those were too few.
+        calls: in the window of the state that ended.
         openings: times in a row that it has opened, without CLOSED, FORCED_OPEN or DISABLED in between.
     """
 

@@ -33,12 +33,13 @@ class WindowType(StrEnum):
     TIME_BASED = "time_based"
 
 
-class CircuitSettings(msgspec.Struct, frozen=True):
+class CircuitSettings(msgspec.Struct, frozen=True, array_like=True):
     """When a circuit opens and for how long. Durations are seconds, rates percent.
 
     Attributes:
         failure_rate_threshold, slow_call_rate_threshold: at this rate it opens; 0.001 to 100.
         slow_call_duration: what takes longer is slow, whether it fails or not.
+        sliding_window_type: what its size counts.
         sliding_window_size: calls, or seconds; 1 to 100,000.
         minimum_number_of_calls: with fewer in the window there is no rate. A count-based window never asks for
             more than it holds.

@@ -51,6 +51,8 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
         handled_in: microseconds from the delivery to its end.
         error: why, unless it was acked.
         delay: milliseconds before it is handed out again; of RETRIED only.
+        generation: of the tract's circuit, when it was handed out; None: it does not count as a call, because
+            nobody has tried to handle it to the end.
     """
 
     dialogue: UUID
@@ -61,6 +63,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     handled_in: int
     error: str | None = None
     delay: int | None = None
+    generation: int | None = None
 
 
 class Consumer(BaseAggregate[UUID]):

@@ -56,12 +56,14 @@ class Dialogue(BaseAggregate[UUID]):
         """1 to 1000 messages were accepted; the first has `first_sequence`, the others follow densely.
 
         Who asked waits for the answers to the sequences that are `asked`; they are delivered to nobody else.
+        What is `kept` is not to be delivered: it was said where delivery is off.
         """
 
         TOPIC = "dialogue.conveyed.v1"
         first_sequence: int
         messages: list[Message]
         asked: list[int] = msgspec.field(default_factory=list)
+        kept: bool = False
 
     class Closed(Event, frozen=True):
         """Nothing more will be said."""
@@ -129,15 +131,21 @@ class Dialogue(BaseAggregate[UUID]):
         self._check_open()
         self._check_replies(messages, waiting)
 
-    def convey(self, messages: Sequence[Message], *, now: datetime) -> None:
+    def convey(self, messages: Sequence[Message], *, kept: bool = False, now: datetime) -> None:
         """Accept messages, in order, as one event for every 1000 of them. Raises what `check` does."""
         self.check(messages)
-        self.accept(messages, now=now)
+        self.accept(messages, kept=kept, now=now)
 
-    def accept(self, messages: Sequence[Message], *, asked: Sequence[int] = (), now: datetime) -> None:
+    def accept(
+        self, messages: Sequence[Message], *, asked: Sequence[int] = (), kept: bool = False, now: datetime
+    ) -> None:
         """Messages that `check` has let pass, as one event for every 1000 of them.
 
-        `asked` has the sequences of those whose answers are awaited.
+        Args:
+            messages: at least one.
+            asked: the sequences of those whose answers are awaited.
+            kept: they are not to be delivered.
+            now: when it is.
         """
         for start in range(0, len(messages), MOST_MESSAGES_PER_EVENT):
             some = list(messages[start : start + MOST_MESSAGES_PER_EVENT])
@@ -147,6 +155,7 @@ class Dialogue(BaseAggregate[UUID]):
                 first_sequence=first,
                 messages=some,
                 asked=[sequence for sequence in asked if first <= sequence < first + len(some)],
+                kept=kept,
                 timestamp=now,
             )
 

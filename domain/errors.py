@@ -20,12 +20,14 @@
     ├── DeadLetterGoneError             it is a dead letter no more: redriven or discarded by another
     ├── ReplyTimeoutError               no answer came in time
     ├── BackpressureError               the target tract has no room; try again later
+    ├── CallNotPermittedError           the target tract's circuit is open; try again later
     └── IdempotencyConflictError        the key was used for another message
 
 Every error carries its values as attributes; nothing was recorded when one is raised.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from uuid import UUID
 
 from domain.tract import Tract
@@ -33,6 +35,7 @@ from domain.tract import Tract
 __all__ = [
     "BackpressureError",
     "BatchTooLargeError",
+    "CallNotPermittedError",
     "CallosumError",
     "ConsumerLeftError",
     "ConsumerNotFoundError",
@@ -226,3 +229,26 @@ class BackpressureError(CallosumError):
         self.backlog = backlog
         self.capacity = capacity
         self.retry_after = retry_after
+
+
+class CallNotPermittedError(CallosumError):
+    """Nothing was recorded: deliveries to the tract fail or are slow, or somebody has shut it.
+
+    Attributes:
+        state: of its circuit: ``open``, or ``forced_open``, which ends when somebody says so.
+        reason: what opened it, in words.
+        retry_at: milliseconds since 1970, from which on it is tried again; None: not by itself.
+    """
+
+    def __init__(self, tract: Tract, state: str, reason: str, retry_at: int | None) -> None:
+        when = "" if retry_at is None else f"; it is tried again from {_clock(retry_at)} on"
+        super().__init__(f"The circuit of the {tract} tract is {state}: {reason}{when}.")
+        self.tract = tract
+        self.state = state
+        self.reason = reason
+        self.retry_at = retry_at
+
+
+def _clock(milliseconds: int) -> str:
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -9,11 +9,14 @@ from uuid import UUID
 
 import msgspec
 
+from domain.circuit import CircuitState, Reason
 from domain.dialogue import Kind
+from domain.gate_settings import GateSettings
 from domain.tract import Tract
 from projections.states import Status
 
 __all__ = [
+    "CircuitTransition",
     "ConsciousnessMetrics",
     "DeliveryMetrics",
     "DialogueList",
@@ -22,14 +25,17 @@ __all__ = [
     "EpisodeSummary",
     "FindingList",
     "FindingSummary",
+    "GateMetrics",
     "Group",
     "Grouping",
     "Minute",
     "MinuteList",
     "PatternCount",
+    "RefusalMinute",
     "ResponseTime",
     "ResponseTimeByTract",
     "TractDeliveries",
+    "TractGateMetrics",
 ]
 
 
@@ -210,6 +216,7 @@ class TractDeliveries(msgspec.Struct, frozen=True, kw_only=True):
             without any of these is not told by the log; what was given back unseen counts as retried.
         expired: messages whose deadline passed before they were delivered.
         dead_lettered: how often a message was given up; of those, `redriven` again and `discarded` for good.
+        shed: given up to make room for others.
         backlog: accepted and not yet settled for good; `backlog_peak`: the most that it ever was.
         wait_ms: from acceptance to the first delivery, when that ends. A redriven message has a first one again,
             which waited since its acceptance, too.
@@ -224,6 +231,7 @@ class TractDeliveries(msgspec.Struct, frozen=True, kw_only=True):
     dead_lettered: int
     redriven: int
     discarded: int
+    shed: int
     backlog: int
     backlog_peak: int
     wait_ms: Durations
@@ -267,3 +275,83 @@ class MinuteList(msgspec.Struct, frozen=True):
     kind: Kind
     total: int
     minutes: list[Minute]
+
+
+class CircuitTransition(msgspec.Struct, frozen=True, kw_only=True):
+    """A circuit's entering a state.
+
+    Attributes:
+        position: of its event in the log.
+        since: when it took effect, by the log's time.
+        retry_at: of ``open`` only: when it is tried again.
+        failure_rate, slow_call_rate: percent of `calls`, in the state before; None when those were too few.
+        cause: the position of the outcome that decided it; None: time did, or somebody (`by`, who said `why`).
+    """
+
+    position: int
+    state: CircuitState
+    since: str
+    reason: Reason
+    retry_at: str | None
+    calls: int
+    failure_rate: float | None
+    slow_call_rate: float | None
+    cause: int | None
+    by: str | None
+    why: str | None
+
+
+class RefusalMinute(msgspec.Struct, frozen=True):
+    """Messages refused, let wait and shed, as counted in one minute of the log's own time that begins `at`."""
+
+    at: str
+    refused_by_circuit: int
+    refused_by_capacity: int
+    waited: int
+    shed: int
+
+
+class TractGateMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """One tract's gate.
+
+    Attributes:
+        state, generation: of its circuit; `since` when and for what `reason`, None when it never changed.
+        by, why: who set it by hand, and the reason given.
+        retry_at: when an open circuit is tried again.
+        calls, failure_rate, slow_call_rate: in its window: percent, None when the calls are too few.
+        share_of_time: of the time between the first and the last event about the tract's deliveries or its gate.
+        backlog: messages accepted and not yet settled for good.
+        backpressure: whether the backlog has reached the high watermark, and not gone down to the low one since.
+        refused_by_circuit, refused_by_capacity, waited, shed: messages.
+        refusals: the last minutes in which there were any.
+        transitions: the last ones, in order.
+    """
+
+    state: CircuitState
+    generation: int
+    since: str | None
+    reason: Reason | None
+    by: str | None
+    why: str | None
+    retry_at: str | None
+    calls: int
+    failure_rate: float | None
+    slow_call_rate: float | None
+    share_of_time: dict[CircuitState, float]
+    backlog: int
+    backpressure: bool
+    refused_by_circuit: int
+    refused_by_capacity: int
+    waited: int
+    shed: int
+    settings: GateSettings
+    refusals: list[RefusalMinute]
+    transitions: list[CircuitTransition]
+
+
+class GateMetrics(msgspec.Struct, frozen=True):
+    """By the tract that a gate protects."""
+
+    position: int
+    internal: TractGateMetrics
+    external: TractGateMetrics

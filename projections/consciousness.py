@@ -14,6 +14,7 @@ import msgspec
 from domain.consumer import Consumer
 from domain.detectors import PATTERNS
 from domain.dialogue import Dialogue, Kind
+from domain.gate import Gate
 from domain.measures import EmergenceSettings
 from domain.patterns import detect
 from domain.response_times import Said
@@ -41,7 +42,7 @@ _INTERNAL: Final = Tract.INTERNAL
 _INTRA: Final = Direction.INTRA.value
 _OUT: Final = Direction.INTERNAL_TO_EXTERNAL.value
 _BACK: Final = Direction.EXTERNAL_TO_INTERNAL.value
-_DELIVERY: Final = (Consumer.Event, Dialogue.Redriven, Dialogue.Discarded)
+_DELIVERY: Final = (Consumer.Event, Gate.Event, Dialogue.Redriven, Dialogue.Discarded)
 """How messages were delivered is not what was said."""
 
 

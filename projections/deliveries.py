@@ -1,13 +1,14 @@
 """The projection behind `deliveries`: what became of the messages to each tract.
 
 A message is in the *backlog* from its acceptance until it is settled for good, by an ack, by its deadline or as a
-dead letter; a dead letter that is redriven is in it again. So for each tract, at every position::
+dead letter, or is shed to make room; a dead letter that is redriven is in it again. So for each tract, at every
+position::
 
     delivered = acked + retried + dead_lettered
-    backlog = accepted + redriven - acked - expired - dead_lettered
+    backlog = accepted + redriven - acked - expired - dead_lettered - shed
 
-What is not to be delivered is not accepted here: recorded dialogues, and the first reply to a question, which goes
-to who asked. Of messages that were sent where delivery is off the log does not say so; they stay in the backlog.
+What is not to be delivered is not accepted here: recorded dialogues, what is sent where delivery is off, and the
+first reply to a question, which goes to who asked.
 """
 
 from collections import Counter
@@ -18,21 +19,36 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import JSON, Column, Connection, Integer, LargeBinary, RowMapping, Text, select
 
+from domain.circuit import Circuit
 from domain.consumer import Consumer, Result
 from domain.dialogue import Dialogue, Kind
+from domain.gate import Gate, gate_id
+from domain.gate_settings import GateSettings
 from domain.response_times import ResponseTimes
 from domain.tract import Tract
 from projections.answers import DeliveryMetrics, Durations, TractDeliveries
 from projections.fold import Projection, Recorded
+from projections.gates import (
+    ADMISSIONS,
+    TractGate,
+    admissions,
+    gate_of,
+    gate_row,
+    gates,
+    transition_of,
+    transition_row,
+    transitions,
+)
 from projections.known import Known
 from projections.model import Stored
 from projections.tables import Rows, model_table
 
 __all__ = ["Deliveries", "deliveries"]
 
-_VERSION: Final = "1"
+_VERSION: Final = "2"
 """Counted up when the same log would give other rows."""
 
+_MINUTE: Final = 60_000
 _INTERNAL, _EXTERNAL = Tract
 
 
@@ -51,13 +67,14 @@ class _Measures(msgspec.Struct):
     dead_lettered: int = 0
     redriven: int = 0
     discarded: int = 0
+    shed: int = 0
     backlog_peak: int = 0
     wait: ResponseTimes = msgspec.field(default_factory=ResponseTimes)
     settle: ResponseTimes = msgspec.field(default_factory=ResponseTimes)
 
     @property
     def backlog(self) -> int:
-        return self.accepted + self.redriven - self.acked - self.expired - self.dead_lettered
+        return self.accepted + self.redriven - self.acked - self.expired - self.dead_lettered - self.shed
 
     def note_peak(self) -> None:
         self.backlog_peak = max(self.backlog_peak, self.backlog)
@@ -108,10 +125,12 @@ class Deliveries(Projection):
     """Folds batches of events into rows. Not thread-safe: it belongs to its runner."""
 
     NAME = "deliveries"
-    TABLES = (tracts, dialogues, consumers, dead_letters)
+    TABLES = (tracts, dialogues, consumers, dead_letters, gates, transitions, admissions)
 
     def __init__(self) -> None:
         self._measures: dict[Tract, _Measures] = {}
+        self._gates: dict[Tract, TractGate] = {}
+        self._gate_ids = {gate_id(tract): tract for tract in Tract}
         self._dialogues = Known(dialogues, lambda row: _Addressees(Kind(row["kind"]), row["questions"]))
         self._consumers = Known(consumers, lambda row: Tract(row["tract"]))
         self._batch = _Batch()
@@ -125,15 +144,21 @@ class Deliveries(Projection):
         if not self._measures:
             known = {row["tract"]: _measures(row) for row in stored.rows(tracts, tract=list(Tract))}
             self._measures = {tract: known.get(tract, _Measures()) for tract in Tract}
+            built = {row["tract"]: gate_of(row) for row in stored.rows(gates, tract=list(Tract))}
+            self._gates = {tract: built.get(tract) or _fresh_gate() for tract in Tract}
         self._dialogues.load(events, Dialogue.Conveyed, stored)
         self._consumers.load(events, Consumer.Settled, stored)
         for event in events:
             self._apply(event)
+            self._press(event.position)
+        batch.rows.put(gates, [gate_row(tract, self._gates[tract]) for tract in batch.moved])
+        batch.put_counted(stored)
         batch.rows.put(tracts, [_row(tract, self._measures[tract]) for tract in batch.changed])
         return batch.rows
 
     def forget(self) -> None:
         self._measures = {}
+        self._gates = {}
         self._dialogues.forget()
         self._consumers.forget()
 
@@ -142,7 +167,9 @@ class Deliveries(Projection):
             case Dialogue.Conveyed() as event:
                 self._convey(event)
             case Consumer.Settled() as event:
-                self._settle(event)
+                self._settle(recorded, event)
+            case Gate.Event() as event:
+                self._gate(recorded, event)
             case Dialogue.Opened(originator_id=dialogue, kind=kind):
                 self._know(dialogue, _Addressees(kind))
             case Dialogue.Redriven() as event:
@@ -163,6 +190,7 @@ class Deliveries(Projection):
     def _of(self, tract: Tract) -> _Measures:
         """Those of a tract, to be changed."""
         self._batch.changed.add(tract)
+        self._batch.touched.add(tract)
         return self._measures[tract]
 
     def _know(self, dialogue: UUID, addressees: _Addressees) -> None:
@@ -172,7 +200,7 @@ class Deliveries(Projection):
 
     def _convey(self, event: Dialogue.Conveyed) -> None:
         addressees = self._dialogues[event.originator_id]
-        if addressees.kind is Kind.RECORDED:
+        if addressees.kind is Kind.RECORDED or event.kept:
             return
         targets = [message.target for message in event.messages]
         if event.asked or addressees.questions:
@@ -196,8 +224,33 @@ class Deliveries(Projection):
         self._know(event.originator_id, _Addressees(addressees.kind, sorted(questions)))
         return targets
 
-    def _settle(self, event: Consumer.Settled) -> None:
+    def _press(self, position: int) -> None:
+        """Whether there is backpressure, now that an event has changed what is on its way."""
+        for tract in self._batch.touched:
+            gate = self._gates[tract]
+            if gate.pressure.note(self._measures[tract].backlog, position, gate.settings):
+                self._batch.moved.add(tract)
+        self._batch.touched.clear()
+
+    def _gate(self, recorded: Recorded, event: Gate.Event) -> None:
+        tract = self._gate_ids[event.originator_id]
+        self._gates[tract].happened(recorded, event)
+        self._batch.moved.add(tract)
+        self._batch.touched.add(tract)
+        if (moved := transition_of(event)) is not None:
+            row = transition_row(tract, recorded.position, *moved)
+            self._batch.rows.put(transitions, [row])
+        elif isinstance(event, Gate.AdmissionCounted):
+            counted = (event.refused_by_circuit, event.refused_by_capacity, event.waited, 0)
+            self._batch.count(tract, recorded.at // _MINUTE, *counted)
+        elif isinstance(event, Gate.MessagesShed):
+            self._of(tract).shed += len(event.messages)
+            self._batch.count(tract, recorded.at // _MINUTE, 0, 0, 0, len(event.messages))
+
+    def _settle(self, recorded: Recorded, event: Consumer.Settled) -> None:
         tract = self._consumers[event.originator_id]
+        self._gates[tract].settled(recorded, event.outcomes)
+        self._batch.moved.add(tract)
         measures = self._of(tract)
         results = [outcome.result for outcome in event.outcomes]
         measures.acked += results.count(Result.ACKED)
@@ -219,13 +272,32 @@ class _Batch:
 
     Attributes:
         changed: the tracts whose measures are others now.
+        touched: those of them that the event under way has changed.
+        moved: the tracts whose gates are others now.
     """
 
     def __init__(self, stored: Stored | None = None) -> None:
         self.rows = Rows()
         self.changed: set[Tract] = set()
+        self.touched: set[Tract] = set()
+        self.moved: set[Tract] = set()
+        self._counted: dict[tuple[Tract, int], list[int]] = {}
         self._buried: dict[tuple[UUID, int], Tract] = {}
         self._stored = stored
+
+    def count(self, tract: Tract, minute: int, *counts: int) -> None:
+        """Of a gate, in a minute: refused by the circuit and for want of room, waited, shed."""
+        before = self._counted.get((tract, minute), [0] * len(counts))
+        self._counted[tract, minute] = [a + b for a, b in zip(before, counts, strict=True)]
+
+    def put_counted(self, stored: Stored) -> None:
+        for (tract, minute), counts in self._counted.items():
+            before = stored.rows(admissions, tract=[tract.value], minute=[minute])
+            sums = {
+                name: count + sum(row[name] for row in before)
+                for name, count in zip(ADMISSIONS, counts, strict=True)
+            }
+            self.rows.put(admissions, [{"tract": tract.value, "minute": minute, **sums}])
 
     def bury(self, dialogue: UUID, sequence: int, tract: Tract) -> None:
         self._buried[dialogue, sequence] = tract
@@ -243,6 +315,11 @@ class _Batch:
             for row in self._stored.rows(dead_letters, sequence=missing, dialogue=[str(dialogue)]):
                 self._buried[dialogue, row["sequence"]] = Tract(row["tract"])
         return Counter(self._buried[dialogue, sequence] for sequence in sequences)
+
+
+def _fresh_gate() -> TractGate:
+    settings = GateSettings()
+    return TractGate(Circuit(settings.circuit), settings)
 
 
 def deliveries(connection: Connection, position: int) -> DeliveryMetrics:

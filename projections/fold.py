@@ -9,6 +9,7 @@ from sqlalchemy import Table
 
 from domain.consumer import Consumer
 from domain.dialogue import Dialogue
+from domain.gate import Gate
 from projections.model import Stored
 from projections.tables import Rows, tables_version
 
@@ -31,7 +32,7 @@ class Recorded(msgspec.Struct, frozen=True):
     chain: bytes
     topic: str
     dialogue: UUID | None
-    event: Dialogue.Event | Consumer.Event
+    event: Dialogue.Event | Consumer.Event | Gate.Event
 
 
 class Unread(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from sqlalchemy import Column, Connection, Integer, RowMapping, Text, func, sele
 
 from domain.consumer import Consumer, Result
 from domain.dialogue import Dialogue, Kind
+from domain.gate import Gate
 from domain.message import Message
 from domain.tract import Tract
 from projections.answers import Minute, MinuteList
@@ -114,7 +115,7 @@ class Timeline(Projection):
                 minute.of(kind).opened += 1
             case Dialogue.Closed(originator_id=dialogue):
                 minute.of(self._kinds[dialogue]).closed += 1
-            case Dialogue.Redriven() | Dialogue.Discarded() | Consumer.Joined() | Consumer.Left():
+            case Dialogue.Redriven() | Dialogue.Discarded() | Consumer.Joined() | Consumer.Left() | Gate.Event():
                 pass
             case _:
                 raise TypeError(f"no rule for {recorded.topic}")

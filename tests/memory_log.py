@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 from application.recorder import FIRST_CHAIN, next_chain
 from domain.consumer import Consumer, Outcome, Result
 from domain.dialogue import Dialogue, Kind
+from domain.gate import Gate, ShedMessage, gate_id
 from domain.message import Message, Payload
 from domain.tract import Tract
 from projections.consciousness import Consciousness
@@ -44,6 +45,7 @@ __all__ = [
     "runner_of",
     "running",
     "settled",
+    "shed",
 ]
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -66,7 +68,7 @@ class MemoryLog:
         self._entries: list[Recorded] = []
         self._grown = Condition()
 
-    def append(self, *events: Dialogue.Event | Consumer.Event, at: int | None = None) -> int:
+    def append(self, *events: Dialogue.Event | Consumer.Event | Gate.Event, at: int | None = None) -> int:
         """Returns the position of the last. `at`: the log's time, in milliseconds; else a second a position."""
         with self._grown:
             for event in events:
@@ -208,6 +210,10 @@ def joined(consumer: UUID, tract: Tract) -> Consumer.Joined:
 
 def settled(consumer: UUID, *outcomes: Outcome) -> Consumer.Settled:
     return Consumer.Settled(consumer, 2, NOON, list(outcomes))
+
+
+def shed(tract: Tract, *places: tuple[UUID, int]) -> Gate.MessagesShed:
+    return Gate.MessagesShed(gate_id(tract), 2, NOON, [ShedMessage(*place) for place in places])
 
 
 def outcome(

@@ -27,6 +27,7 @@ def start(*arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
         [sys.executable, *arguments],
         cwd=cwd,
         env=_environment(),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

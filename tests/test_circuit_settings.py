@@ -128,7 +128,7 @@ class TestConfigure:
 
 class TestSettings:
     def test_their_defaults_are_those_of_resilience4j(self) -> None:
-        assert msgspec.to_builtins(CircuitSettings()) == {
+        assert msgspec.to_builtins(msgspec.structs.asdict(CircuitSettings())) == {
             "failure_rate_threshold": 50.0,
             "slow_call_rate_threshold": 100.0,
             "slow_call_duration": 60.0,

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from corpus_callosum import CorpusCallosum, DeliveryMetrics, Durations, Settings, Tract, TractDeliveries
 from domain.consumer import Consumer, Outcome, Result
 from domain.dialogue import Dialogue, Kind
+from domain.gate import Gate
 from domain.message import Message
 from domain.response_times import RELATIVE_ERROR
 from projections import known
@@ -41,13 +42,14 @@ from tests.memory_log import (
     runner_of,
     running,
     settled,
+    shed,
 )
 
 INTERNAL, EXTERNAL = Tract
 ACKED, RETRIED, EXPIRED, DEAD_LETTERED = Result
 A, B, RECORDED, PLANNER, TOOL = (UUID(int=number) for number in range(1, 6))
 
-Event = Dialogue.Event | Consumer.Event
+Event = Dialogue.Event | Consumer.Event | Gate.Event
 
 
 @pytest.fixture
@@ -141,6 +143,11 @@ def test_a_redriven_dead_letter_is_in_the_backlog_again_and_a_discarded_one_is_n
         settled(TOOL, outcome(A, 1)),
     )
     assert (again.dead_lettered, again.redriven, again.acked, again.backlog) == (2, 2, 1, 0)
+
+
+def test_what_is_shed_is_in_the_backlog_no_more() -> None:
+    told = external(conveyed(A, 1, *[ask()] * 3), shed(EXTERNAL, (A, 3), (A, 2)), conveyed(A, 4, ask()))
+    assert (told.accepted, told.shed, told.backlog, told.backlog_peak) == (4, 2, 2, 3)
 
 
 @pytest.mark.parametrize("page", [1, 100])
@@ -256,7 +263,15 @@ def histories(draw: st.DrawFn) -> list[Event]:
         on_their_way.update({(dialogue, n): 1 for n in some if again})
         events.append((redriven if again else discarded)(dialogue, *some))
 
-    for step in draw(st.lists(st.sampled_from([say, say, settle, settle, end]), max_size=20)):
+    def give_up() -> None:
+        tract = draw(st.sampled_from(Tract))
+        places = [(d, n) for d, n in on_their_way if said[d][n - 1].target is tract]
+        some = draw(st.lists(st.sampled_from(places), unique=True, max_size=3)) if places else []
+        for place in some:
+            del on_their_way[place]
+        events.append(shed(tract, *some))
+
+    for step in draw(st.lists(st.sampled_from([say, say, settle, settle, end, give_up]), max_size=20)):
         step()
     return events
 
@@ -292,17 +307,26 @@ def recount(events: Sequence[Event], tract: Tract) -> dict[str, object]:
                     settlements.append(each.waited + each.handled_in)
                 if each.result is not EXPIRED and each.attempt == 1:
                     waits.append(each.waited)
-        elif isinstance(event, Dialogue.Redriven | Dialogue.Discarded):
-            of_tract = {(dialogue, n) for n in event.sequences if targets[dialogue, n] is tract}
-            counts["redriven" if isinstance(event, Dialogue.Redriven) else "discarded"] += len(of_tract)
+        elif isinstance(event, Dialogue.Redriven | Dialogue.Discarded | Gate.MessagesShed):
+            of_tract = {place for place in named(event) if targets[place] is tract}
+            counts[type(event).__name__] += len(of_tract)
             backlog |= of_tract if isinstance(event, Dialogue.Redriven) else set()
+            backlog -= of_tract if isinstance(event, Gate.MessagesShed) else set()
         peak = max(peak, len(backlog))
-    names = ("accepted", "delivered", *Result, "redriven", "discarded")
+    ends = {"redriven": counts["Redriven"], "discarded": counts["Discarded"], "shed": counts["MessagesShed"]}
+    names = ("accepted", "delivered", *Result)
     times = {
         "wait_ms": (len(waits), max(waits, default=None)),
         "settle_ms": (len(settlements), max(settlements, default=None)),
     }
-    return {**{str(name): counts[name] for name in names}, "backlog": len(backlog), "backlog_peak": peak, **times}
+    told = {**{str(name): counts[name] for name in names}, **ends, **times}
+    return {**told, "backlog": len(backlog), "backlog_peak": peak}
+
+
+def named(event: Dialogue.Redriven | Dialogue.Discarded | Gate.MessagesShed) -> list[tuple[UUID, int]]:
+    if isinstance(event, Gate.MessagesShed):
+        return [(one.dialogue, one.sequence) for one in event.messages]
+    return [(event.originator_id, sequence) for sequence in event.sequences]
 
 
 def flat(told: TractDeliveries) -> dict[str, object]:
@@ -398,9 +422,8 @@ class TestOnTheService:
         assert now.position >= 2
         assert (await callosum.deliveries()).external.backlog == 1
 
-    async def test_what_is_sent_where_delivery_is_off_stays_in_the_backlog(self, lasting_url: str) -> None:
-        """The log does not say so: a limit."""
+    async def test_what_is_sent_where_delivery_is_off_is_not_on_its_way(self, lasting_url: str) -> None:
         async with CorpusCallosum.open(settings=Settings(url=lasting_url, deliver=False)) as callosum:
             await say(callosum, await callosum.open_dialogue("recorded only"), "x")
-            assert (await callosum.deliveries()).external.backlog == 1
+            assert (await callosum.deliveries()).external.accepted == 0
             assert [each.backlog for each in await callosum.inbox()] == [0, 0]

@@ -21,6 +21,7 @@ from corpus_callosum import (
     CorpusCallosum,
     Dialogue,
     DialogueClosedError,
+    Gate,
     IdempotencyConflictError,
     LogLostError,
     Message,
@@ -100,6 +101,8 @@ def entry(recorded: Recorded) -> Entry:
         spoken = messages_of(recorded)
         said = tuple(Utterance(str(m.payload), m.idempotency_key, m.in_reply_to) for m in spoken)
         return Entry(position, dialogue, What.CONVEYED, event.first_sequence, said)
+    if isinstance(event, Gate.Event):
+        return Entry(position, dialogue, What.GATE)
     return Entry(position, dialogue, What.CLOSED if isinstance(event, Dialogue.Closed) else What.OPENED)
 
 

@@ -168,7 +168,7 @@ class Walk:
         probes = self.model.passage is Passage.PROBING and known.generation == self.model.generation
         for end in ends:
             del known.held[end.slot]
-            self.model.backlog -= end.then in {Then.DONE, Then.DEAD}
+            self.model.backlog -= end.then in {Then.DONE, Then.DEAD, Then.SHED}
             self.model.used += probes and end.is_call
         if not known.held:
             del self.model.leases[lease]

@@ -381,10 +381,11 @@ async def live(victim: Victim, load: Load, kill: Callable[[], None]) -> Fate:
         settings=Settings(url=victim.server.url, views=IN_MEMORY, capacity=0)
     ) as callosum:
         dialogues = await opened(callosum, load.senders)
+        remembered, _ = await everything(callosum)
         await asyncio.to_thread(victim.remember)
         follower, senders = Follower(callosum), Senders(callosum, "sender", load.batch, load.length)
         async with senders.on(dialogues):
-            await follower.grows(load.senders + 1)
+            await follower.grows(len(remembered) + 1)
             await callosum.consciousness_metrics()
             await asyncio.to_thread(kill)
             await senders.have_begun(dialogues, monotonic_ns())

@@ -7,6 +7,7 @@ from tests.contract.library_cases import library_cases
 from tests.contract.log_recorder import LogRecorderContract
 from tests.contract.rooms import RoomContract
 from tests.contract.shared_log import SharedLogContract
+from tests.contract.shedding import SheddingContract
 from tests.redis_stores import STORES
 from tests.servers import NO_SERVER
 
@@ -17,6 +18,7 @@ for store in STORES:  # pytest collects a module's globals
         ((LogRecorderContract, SharedLogContract), "Log"),
         ((InboxContract,), "Inbox"),
         ((GateContract, RoomContract), "Gates"),
+        ((SheddingContract,), "Shedding"),
     ):
         name = f"Test{subject}_{store.name}"
         globals()[name] = type(name, contract, {"store": store})

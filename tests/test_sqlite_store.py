@@ -16,6 +16,7 @@ from tests.contract.library_cases import library_cases
 from tests.contract.log_recorder import ClockContract, LogRecorderContract
 from tests.contract.rooms import RoomContract
 from tests.contract.shared_log import SharedLogContract
+from tests.contract.shedding import SheddingContract
 
 
 class SQLiteEventCounters(SQLiteTrackingRecorder, EventCountersView):
@@ -92,4 +93,12 @@ class TestFileGates(GateContract, RoomContract):
 
 
 class TestMemoryGates(GateContract, RoomContract):
+    store = MEMORY
+
+
+class TestFileShedding(SheddingContract):
+    store = FILE
+
+
+class TestMemoryShedding(SheddingContract):
     store = MEMORY

@@ -225,6 +225,19 @@ class TestASubscription:
         async with callosum.subscribe(Tract.EXTERNAL, "other", demand=2, delivery=settings) as subscription:
             assert [(await following(subscription)).attempt for _ in range(2)] == [1, 1]
 
+    async def test_however_much_is_asked_for_only_so_much_is_in_the_memory(
+        self, callosum: CorpusCallosum, dialogue: UUID
+    ) -> None:
+        for start in range(0, 2000, 500):
+            await say(callosum, dialogue, *range(start, start + 500))
+        async with callosum.subscribe(Tract.EXTERNAL, "tool", demand=100_000) as subscription:
+            most, said = 0, []
+            for _ in range(2000):
+                said.append((await following(subscription)).message.payload)
+                most = max(most, len(subscription._ready))
+            assert said == list(range(2000))
+            assert most <= 512
+
     async def test_cancelling_twice_at_once_is_once(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
         await say(callosum, dialogue, *range(20))
         async with callosum.subscribe(Tract.EXTERNAL, "tool", demand=20) as subscription:

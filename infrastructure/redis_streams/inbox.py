@@ -6,6 +6,7 @@ from typing import Any, Final
 from application.inbox import (
     DEAD_LETTERS,
     Buried,
+    Handed,
     Holding,
     Inbox,
     InboxState,
@@ -25,6 +26,8 @@ __all__ = ["RedisInbox"]
 
 _LEVEL: Final = ("backlog", "capacity", "passage", "generation", "permits", "retry_at")
 _TAKE: Final = Script("inbox", "taking", "take")
+_TAKE_LOWEST: Final = Script("inbox", "taking", "take_lowest")
+_PUT_BACK: Final = Script("inbox", "put_back")
 _JOIN: Final = Script("inbox", "join")
 _EXTEND: Final = Script("inbox", "extend")
 _ORDER: Final = Script("inbox", "order")
@@ -57,6 +60,13 @@ class RedisInbox(Inbox):
 
     def extend(self, tract: str, lease: str, ack_wait: int) -> bool:
         return bool(self._run(_EXTEND, tract, lease, ack_wait))
+
+    def take_lowest(self, tract: str, lease: str, *, count: int, below: int, ack_wait: int) -> Sequence[Handed]:
+        held = wire.handed(self._run(_TAKE_LOWEST, tract, lease, count, int(below), ack_wait))
+        return sorted(held, key=lambda message: (message.priority, -message.slot))
+
+    def put_back(self, tract: str, lease: str) -> None:
+        self._run(_PUT_BACK, tract, lease)
 
     def dead(self, tract: str, *, after: int, limit: int) -> Sequence[Buried]:
         keys = self._datastore.keys

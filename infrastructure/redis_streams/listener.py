@@ -32,7 +32,7 @@ class Listener:
     waits looks at the log itself, every bell rings, and who waits for room is told that it may be there.
 
     The log's channel carries the last position of each append and, behind it, tracts with their backlogs: those
-    where something was settled, or whose capacity was set.
+    where something was settled, or whose gate has changed.
 
     Args:
         connect: makes a connection of the listener's own.

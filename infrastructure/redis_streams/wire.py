@@ -14,6 +14,7 @@ __all__ = [
     "asked",
     "duplicate",
     "entries",
+    "handed",
     "integer",
     "level",
     "levels",
@@ -68,12 +69,16 @@ def asked(take: Take) -> tuple[str | int, ...]:
     return (str(take.tract), take.consumer, take.generation, take.lease, take.demand, take.ack_wait)
 
 
+def handed(reply: Sequence[Any]) -> list[Handed]:
+    """Of slots, priorities and attempts in turns."""
+    numbers = [int(number) for number in reply]
+    return list(map(Handed, numbers[::3], numbers[1::3], numbers[2::3]))
+
+
 def taken(reply: Sequence[Any], originator_id: Callable[[str], UUID | str]) -> Taken:
-    left, next_due, handed, found, generation = reply
-    numbers = [int(number) for number in handed]
-    messages = map(Handed, numbers[::3], numbers[1::3], numbers[2::3])
+    left, next_due, told, found, generation = reply
     return Taken(
-        sorted(messages, key=lambda message: (-message.priority, message.slot)),
+        sorted(handed(told), key=lambda message: (-message.priority, message.slot)),
         entries(found, originator_id),
         bool(left),
         int(next_due) if next_due else None,

@@ -42,17 +42,18 @@ class InboxChanges:
 
 def check(c: library.SQLiteCursor, arrivals: Sequence[Arrival], settlements: Sequence[Settlement]) -> None:
     """Raise AppendRefusedError unless what arrives is let in and has room, and what is settled is held."""
-    arriving = Counter[str]()
+    arriving, shed = Counter[str](), Counter[str]()
     for arrival in arrivals:
         arriving[arrival.tract] += 0 if arrival.exempt else arrival.count
     for settlement in settlements:
         arriving[settlement.tract] += settlement.lease == DEAD_LETTERS and settlement.then is Then.AGAIN
+        shed[settlement.tract] += settlement.then is Then.SHED
     full, shut = {}, {}
     for tract, count in arriving.items():
         if count == 0:
             continue
         before = level(c, tract)
-        if not before.has_room_for(count):
+        if not before.has_room_for(count - shed[tract]):
             full[tract] = before
         if before.passage is Passage.SHUT:
             shut[tract] = before
@@ -98,9 +99,8 @@ def write(
         change(c, gate)
         if gate.passage is not Passage.SHUT:
             changes.rung.add(gate.tract)
-        if gate.capacity is not None:
-            more.setdefault(gate.tract, 0)
-            roomy.add(gate.tract)
+        more.setdefault(gate.tract, 0)
+        roomy.add(gate.tract)
     for tract, count in more.items():
         if tract not in roomy:
             c.execute(_BACKLOG, (tract, count))
@@ -127,6 +127,8 @@ def _settle(c: library.SQLiteCursor, s: Settlement, near: int, now: int) -> bool
     handed = Handed(s.slot, priority, s.attempt)
     if s.then is Then.DEAD:
         hold(c, s.tract, DEAD_LETTERS, [handed], recipient, near=near)
+        return freed
+    if s.then is Then.SHED:
         return freed
     if s.then is Then.DONE:
         return _follow(c, s) or freed

@@ -10,6 +10,7 @@ from application.entries import Entry
 from application.inbox import (
     DEAD_LETTERS,
     Buried,
+    Handed,
     Holding,
     Inbox,
     InboxState,
@@ -27,6 +28,7 @@ from infrastructure.sqlite.datastore import Datastore
 from infrastructure.sqlite.gates import level
 from infrastructure.sqlite.leases import anything_waits, end_leases, is_newest, release, take_some, waits
 from infrastructure.sqlite.lines import CREATE_LINES, is_ordered
+from infrastructure.sqlite.shedding import take_lowest
 
 __all__ = ["CREATE_INBOX", "SQLiteInbox"]
 
@@ -157,6 +159,20 @@ class SQLiteInbox(Inbox):
                 (now + ack_wait, tract, lease, now),
             )
             return c.fetchone() is not None
+
+    def take_lowest(self, tract: str, lease: str, *, count: int, below: int, ack_wait: int) -> Sequence[Handed]:
+        now = self._clock()
+        with self._datastore.transaction(commit=True) as c:
+            freed = end_leases(c, tract, now)
+            held = take_lowest(c, tract, lease, count=count, below=below, due=now + ack_wait)
+        if freed:
+            self.ring({tract})
+        return held
+
+    def put_back(self, tract: str, lease: str) -> None:
+        with self._datastore.transaction(commit=True) as c:
+            release(c, tract, lease)
+        self.ring({tract})
 
     def dead(self, tract: str, *, after: int, limit: int) -> Sequence[Buried]:
         with self._datastore.transaction(commit=False) as c:

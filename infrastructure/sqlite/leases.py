@@ -10,6 +10,7 @@ from application.passage import Passage
 from infrastructure.sqlite.gates import give_back, level, spend
 
 __all__ = [
+    "again",
     "anything_waits",
     "drop_if_empty",
     "end_leases",
@@ -18,6 +19,7 @@ __all__ = [
     "lend",
     "make_ready",
     "release",
+    "remove_ready",
     "take_some",
     "waits",
 ]
@@ -26,7 +28,7 @@ _READY: Final = (
     "SELECT urgency, slot, count, attempts, recipient FROM inbox_ready "
     "WHERE tract = ? AND recipient = ? ORDER BY urgency, slot LIMIT ?"
 )
-_TAKE_READY: Final = "DELETE FROM inbox_ready WHERE tract = ? AND recipient = ? AND urgency = ? AND slot = ?"
+_REMOVE_READY: Final = "DELETE FROM inbox_ready WHERE tract = ? AND recipient = ? AND urgency = ? AND slot = ?"
 _MAKE_READY: Final = "INSERT INTO inbox_ready VALUES (?,?,?,?,?,?)"
 _HELD: Final = "SELECT slot, priority, attempt, recipient FROM inbox_held WHERE tract = ? AND lease = ?"
 _HOLD: Final = "INSERT INTO inbox_held VALUES (?,?,?,?,?,?,?)"
@@ -59,7 +61,7 @@ def anything_waits(c: library.SQLiteCursor, tract: str) -> bool:
 
 def take_some(c: library.SQLiteCursor, take: Take, now: int) -> Taken:
     tract = take.tract
-    handed, generation = _again(c, tract, take.lease)
+    handed, generation = again(c, tract, take.lease)
     if not handed:
         gate = level(c, tract)
         generation = gate.generation
@@ -107,6 +109,10 @@ def make_ready(
     c.execute(_MAKE_READY, (tract, recipient, 9 - priority, slot, count, attempts))
 
 
+def remove_ready(c: library.SQLiteCursor, tract: str, recipient: str, priority: int, slot: int) -> None:
+    c.execute(_REMOVE_READY, (tract, recipient, 9 - priority, slot))
+
+
 def lend(c: library.SQLiteCursor, tract: str, lease: str, consumer: str, *, due: int, generation: int = 0) -> None:
     c.execute(_LEND, (tract, lease, consumer, due, generation))
 
@@ -128,7 +134,7 @@ def drop_if_empty(c: library.SQLiteCursor, tract: str, lease: str) -> None:
     c.execute(_DROP_IF_EMPTY, (tract, lease))
 
 
-def _again(c: library.SQLiteCursor, tract: str, lease: str) -> tuple[list[Handed], int]:
+def again(c: library.SQLiteCursor, tract: str, lease: str) -> tuple[list[Handed], int]:
     """What a lease that there is already holds, and the circuit's generation under which it was given."""
     c.execute(_HELD, (tract, lease))
     handed = [Handed(slot, priority, attempt) for slot, priority, attempt, _ in c.fetchall()]
@@ -154,7 +160,7 @@ def _fill(c: library.SQLiteCursor, tract: str, consumer: str, lease: str, demand
         if many == 0:
             break
         priority = 9 - urgency
-        c.execute(_TAKE_READY, (tract, recipient, urgency, slot))
+        remove_ready(c, tract, recipient, priority, slot)
         if many < count:
             make_ready(c, tract, recipient, priority, slot + many, count=count - many, attempts=attempts)
         handed += (Handed(place, priority, attempts + 1) for place in range(slot, slot + many))

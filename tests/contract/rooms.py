@@ -12,7 +12,7 @@ from tests.contract import Settings, opened_log
 from tests.contract.inbox_case import OUT, InboxCase, arrive, dead, done, redriven, run, settle, take
 from tests.contract.log_recorder import A, B, events
 
-__all__ = ["RoomContract"]
+__all__ = ["RoomContract", "listening"]
 
 Told = Callable[[], tuple[str, int]]
 UNKNOWN = -1
@@ -52,10 +52,11 @@ class RoomContract(InboxCase):
         )
         assert {told(), told()} == {(OUT, 1), ("internal", 5)}
 
-    def test_a_capacity_that_is_set_is_told_and_no_other_change(self, log: LogRecorder, inbox: Inbox) -> None:
+    def test_every_change_of_a_gate_is_told(self, log: LogRecorder, inbox: Inbox) -> None:
         arrive(log, 1, run(0, 2))
         told = listening(log)
         log.insert_events(events(B, 1), gates=[GateChange(OUT, Passage.SHUT, 1)])
+        assert told() == (OUT, 2)
         log.insert_events(events(B, 2), gates=[GateChange("internal", Passage.FREE, 1, capacity=9)])
         assert told() == ("internal", 0)
 

@@ -11,7 +11,7 @@
 --       for each event: its aggregate's number, id, version, topic, digest, state;
 --       for each key: its aggregate's number, its event's number, key, sequence, digest;
 --       for each arrival: its event's number, index of the first, how many, tract, priority, recipient or "", 1 if exempt;
---       for each settlement: tract, lease, slot, attempt, done | again | back | dead, delay in milliseconds, dialogue;
+--       for each settlement: tract, lease, slot, attempt, done | again | back | dead | shed, delay in milliseconds, dialogue;
 --       for each offer: tract, consumer, generation, lease, demand, milliseconds until the lease ends;
 --       for each change of a gate: tract, free | probing | shut, generation, permits, when to come back or "",
 --       capacity or "" as it is;
@@ -110,8 +110,9 @@ local function level_of(tract)  -- before this append
 end
 local function ordered(tract) return level_of(tract)[3] == '1' end
 
-local full, lost, shut, arriving = {}, {}, {}, {}
+local full, lost, shut, arriving, shed = {}, {}, {}, {}, {}
 local touched, lending, burying = {}, {}, {}  -- tracts whose keys are written to
+local function refuse(list, tract) list[#list + 1], list[#list + 2] = tract, level_words(tract) end
 local function count_arriving(tract, count, exempt)
   local counted = arriving[tract] or {bounded = 0, all = 0}
   arriving[tract] = counted
@@ -126,15 +127,15 @@ end
 for number = 1, settlements do
   local tract, lease, _, _, what = unpack(ARGV, settlement_at(number), settlement_at(number) + 4)
   if lease == 'dead' and what == 'again' then count_arriving(tract, 1, false) end
+  if what == 'shed' then shed[tract] = (shed[tract] or 0) + 1 end
 end
 for tract, counted in pairs(arriving) do
   local level = level_of(tract)
   local backlog, capacity = tonumber(level[1] or '0'), tonumber(level[2] or '0')
   if counted.bounded > 0 then
-    if capacity > 0 and backlog + counted.bounded > capacity then
-      full[#full + 1], full[#full + 2] = tract, level_words(tract)
-    end
-    if level[4] == 'shut' then shut[#shut + 1], shut[#shut + 2] = tract, level_words(tract) end
+    local more = counted.bounded - (shed[tract] or 0)
+    if capacity > 0 and more > 0 and backlog + more > capacity then refuse(full, tract) end
+    if level[4] == 'shut' then refuse(shut, tract) end
   end
 end
 local ending = {}  -- by the key of a lease: what of it is settled, and what is held of that
@@ -279,15 +280,15 @@ for number = 1, settlements do
   if was_dead then
     redis.call('ZREM', of('dead', tract), slot)
     redis.call('HDEL', of('near', tract), slot)
-  elseif what == 'done' or what == 'dead' then
+  elseif what == 'done' or what == 'dead' or what == 'shed' then
     done_with[tract] = done_with[tract] + 1
   end
   if what == 'dead' then
     redis.call('HSET', lease_key(tract, 'dead'), slot, held_as(priority, attempt, recipient))
     redis.call('ZADD', of('dead', tract), slot, slot)
     redis.call('HSET', of('near', tract), slot, text(before + 1))
-  elseif what == 'done' then
-    follow(tract, dialogue, slot)
+  elseif what == 'done' or what == 'shed' then
+    follow(tract, dialogue, slot)  -- of an ordered tract nothing is shed
   elseif what == 'back' or delay == '0' then
     local attempts = was_dead and 0 or tonumber(attempt) - (what == 'back' and 1 or 0)
     make_ready(tract, tonumber(priority), tonumber(slot), 1, attempts, recipient)
@@ -305,10 +306,8 @@ for number = 1, gates do
   local was = redis.call('HMGET', of('level', tract), 'passage', 'generation')
   redis.call('HSET', of('level', tract), 'passage', passage, 'generation', generation, 'retry_at', retry_at)
   if was[1] ~= 'probing' or was[2] ~= generation then redis.call('HSET', of('level', tract), 'permits', permits) end
-  if capacity ~= '' then
-    redis.call('HSET', of('level', tract), 'capacity', capacity)
-    done_with[tract] = done_with[tract] or 0
-  end
+  if capacity ~= '' then redis.call('HSET', of('level', tract), 'capacity', capacity) end
+  done_with[tract] = done_with[tract] or 0
   rung[tract] = rung[tract] or passage ~= 'shut' or nil
 end
 local news = text(position)

@@ -14,7 +14,8 @@
 --   generations:<tract>      hash: consumer -> how often it has joined
 --   heads:<tract>            hash: dialogue -> slot; in an ordered tract, the one message of it that is not in line
 --   line:<tract>:<dialogue>  sorted set of runs "slot:count:priority:recipient", by text
--- A pause before a message is handed out again is a lease of nobody.
+-- A pause before a message is handed out again is a lease of nobody. So is what is held to be shed, with the attempt that
+-- it has had.
 
 local prefix = string.sub(KEYS[1], 1, -4)
 
@@ -76,5 +77,14 @@ local function release(tract, lease)  -- what it still holds is to be had again,
   end
   if #held > 0 and give_back(tract, lease, #held / 2) then ring(tract, '') end
   drop_lease(tract, lease)
+end
+
+local function release_due(tract)  -- the leases that have ended; when the next one will, nil for none
+  local now = milliseconds()
+  while true do
+    local due = redis.call('ZRANGE', of('due', tract), 0, 0, 'WITHSCORES')
+    if not due[1] or tonumber(due[2]) > now then return tonumber(due[2]) end
+    release(tract, due[1])
+  end
 end
 

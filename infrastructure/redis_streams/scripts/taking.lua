@@ -71,14 +71,7 @@ end
 -- {1 if more is waiting, milliseconds until something is due or "", {slot, priority, attempt, ...}, {entries},
 -- generation of the circuit}, and how many were handed out.
 local function take(tract, consumer, lease, demand, wait)
-  local now = milliseconds()
-  local function first_due() return redis.call('ZRANGE', of('due', tract), 0, 0, 'WITHSCORES') end
-  local due = first_due()
-  while due[1] and tonumber(due[2]) <= now do
-    release(tract, due[1])
-    due = first_due()
-  end
-  local next_due = tonumber(due[2])
+  local now, next_due = milliseconds(), release_due(tract)
   local handed, left, generation, probes = again(tract, lease), nil, nil, nil
   if #handed > 0 then
     generation = redis.call('HGET', of('circuit', tract), lease) or '0'
