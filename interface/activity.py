@@ -27,6 +27,7 @@ COUNTS: Final = {
     "dead_lettered": "dead-lettered",
     "redriven": "redriven",
     "discarded": "discarded",
+    "shed": "shed",
     "backlog": "on their way now",
     "backlog_peak": "on their way at most",
 }

@@ -83,13 +83,17 @@ def _docstring(event_class: Any) -> str:
 
 
 def _structs(event_class: Any) -> Iterator[type]:
-    """The structs that the fields of an event hold; not those inside these."""
+    """The structs that the fields of an event hold, each before those inside it; not those of a list inside."""
     for field in stored_fields(event_class):
         kind = types.type_info(field.type)
-        if isinstance(kind, types.ListType):
-            kind = kind.item_type
-        if isinstance(kind, types.StructType):
-            yield kind.cls
+        yield from _structs_of(kind.item_type if isinstance(kind, types.ListType) else kind)
+
+
+def _structs_of(kind: types.Type) -> Iterator[type]:
+    if isinstance(kind, types.StructType):
+        yield kind.cls
+        for field in kind.fields:
+            yield from _structs_of(field.type)
 
 
 def _struct(struct: type) -> Iterator[str]:
@@ -119,7 +123,7 @@ def _described(kind: types.Type) -> str:
             words = "text" + _length(kind)
         case types.IntType():
             words = "integer" + ("" if kind.ge is None else f" from {_number(kind.ge)} to {_number(kind.le)}")
-        case types.ListType():
+        case types.ListType() | types.VarTupleType():
             words = f"list of {_described(kind.item_type)}"
         case types.DictType():
             words = f"map of {_described(kind.key_type)} to {_described(kind.value_type)}"

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from interface.dead import dead
+from interface.gate import gate
 from interface.options import (
     IN_CHECKOUT,
     After,
@@ -16,7 +17,10 @@ from interface.options import (
     AsJsonLines,
     AsOf,
     By,
+    Capacity,
+    FailureRate,
     Filled,
+    From,
     FsyncModes,
     Full,
     Kills,
@@ -34,6 +38,8 @@ from interface.options import (
     SortedBy,
     Start,
     Stop,
+    To,
+    Tried,
     Url,
     Where,
     moment,
@@ -238,6 +244,31 @@ def explain(dialogue: OneDialogue, sequence: OneSequence, url: Url = None, json:
 
 app.add_typer(dead)
 app.add_typer(projections)
+app.add_typer(gate)
+
+
+@app.command()
+def backtest(
+    *,
+    failure_rate: FailureRate = None,
+    capacity: Capacity = None,
+    tried: Tried = None,
+    first: From = None,
+    last: To = None,
+    url: Url = None,
+    json: AsJson = False,
+) -> None:
+    """Let recorded traffic through other gate settings, to see what these would have refused and when.
+
+    Nothing is changed. With the settings that were in force it is exact; with others it is an estimate from the
+    first transition on that would have been another one, and says so.
+    """
+    from interface.gates import backtest_gates
+    from interface.session import run
+
+    given = {"failure_rate_threshold": failure_rate, "capacity": capacity}
+    settings = [f"{name}={value}" for name, value in given.items() if value is not None]
+    run(backtest_gates([*settings, *(tried or [])], moment(first), moment(last), json=json), url)
 
 
 @app.command()

@@ -10,7 +10,8 @@ from application.callosum import CorpusCallosum
 from application.dead_letters import DeadLetter
 from application.explanation import Explanation, Happening, State, Step
 from application.overview import TractInbox
-from domain.errors import BackpressureError
+from application.passage import Passage
+from domain.errors import BackpressureError, CallNotPermittedError
 from domain.tract import Tract
 from interface.addressing import dialogue_named
 from interface.encoding import as_json, plain
@@ -26,6 +27,11 @@ INBOX: Final = ("tract", "messages", "how many", "priority", "consumer", "oldest
 STEPS: Final = ("position", "at (UTC)", "what", "attempt", "who", "waited", "took", "why")
 LETTERS: Final = ("dialogue", "message", "tract", "attempts", "given up\n(UTC)", "by", "why", "said")
 MOST_SAID: Final = 80
+_GATES: Final = {
+    Passage.FREE: "",
+    Passage.PROBING: "; its circuit is half open, and a few deliveries are tried",
+    Passage.SHUT: "; its circuit is open, and nothing is let in or handed out (callosum gate show)",
+}
 
 
 def show_inbox(*, json: bool) -> Command:
@@ -51,7 +57,7 @@ def inbox_table(tracts: Sequence[TractInbox]) -> RenderableType:
 def _level(tract: TractInbox) -> str:
     room = "any number" if tract.capacity is None else str(tract.capacity)
     order = "; a dialogue's messages one after the other" if tract.ordered else ""
-    return f"{tract.tract}: {tract.backlog} on their way of {room}{order}."
+    return f"{tract.tract}: {tract.backlog} on their way of {room}{order}{_GATES[tract.gate]}."
 
 
 def _inbox_rows(tract: TractInbox) -> Iterator[list[str]]:
@@ -138,7 +144,7 @@ def _step_row(step: Step) -> list[str]:
     ]
 
 
-def _state(explanation: Explanation) -> str:
+def _state(explanation: Explanation) -> str:  # noqa: PLR0911  # a sentence for each state
     until = duration(explanation.until)
     match explanation.state:
         case State.IN_FLIGHT:
@@ -153,6 +159,8 @@ def _state(explanation: Explanation) -> str:
             return "It waits to be taken."
         case State.DEAD:
             return "It is a dead letter."
+        case State.SHED:
+            return "It was given up for something more urgent."
         case ended:
             return f"It is {ended.replace('_', ' ')}."
 
@@ -216,19 +224,19 @@ def redrive_letters(
             done = count
             bar.update(task, description=f"Redriving: {count}")
 
-        full: BackpressureError | None = None
+        refused: BackpressureError | CallNotPermittedError | None = None
         with progress() as bar:
             task = bar.add_task("Redriving", total=None)
             try:
                 done = await callosum.dead_letters.redrive(
                     tract=tract, dialogue=dialogue, sequence=sequence, reason=reason, progress=note
                 )
-            except BackpressureError as error:
-                full = error
+            except (BackpressureError, CallNotPermittedError) as error:
+                refused = error
         _print_count(done, "redriven", json=json)
-        if full is not None:
-            errors().print(f"callosum: {full} The others stay dead letters.")
-        return 0 if done and full is None else 1
+        if refused is not None:
+            errors().print(f"callosum: {refused} The others stay dead letters.")
+        return 0 if done and refused is None else 1
 
     return command
 

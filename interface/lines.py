@@ -5,8 +5,10 @@ from typing import Final
 from rich.text import Text
 
 from application.reading import RecordedMessage, messages_of
+from domain.circuit import Transition
 from domain.consumer import Consumer, Outcome
 from domain.dialogue import Dialogue
+from domain.gate import Gate
 from domain.message import Message
 from domain.tract import Direction
 from interface.text import MOST_CHARACTERS, log_time, one_line, said, sent_time, shortened, visible
@@ -60,9 +62,38 @@ def _happened(recorded: Recorded, full: bool) -> list[Text]:
             line = f"{_short(event.name, full)} joined the {event.tract} tract"
         case Consumer.Left():
             line = f"left: {_short(event.reason, full)}"
+        case Gate.Event():
+            line = _short(_gate_line(event), full)
         case _:
             line = one_line(recorded.topic)
     return [Text(line)]
+
+
+def _gate_line(event: Gate.Event) -> str:  # noqa: PLR0911  # a line for each event
+    match event:
+        case Gate.Built():
+            return f"the {event.tract} tract has a gate"
+        case Gate.Configured():
+            return f"gate configured by {event.by}: {event.why}"
+        case Gate.CircuitForced():
+            return f"circuit {_state(event.transition)} by {event.by}: {event.why}"
+        case Gate.CircuitOpened() | Gate.CircuitHalfOpened() | Gate.CircuitClosed():
+            return f"circuit {_state(event.transition)}: {event.transition.reason.replace('_', ' ')}"
+        case Gate.BackpressureEngaged() | Gate.BackpressureRelieved():
+            what = "begins" if isinstance(event, Gate.BackpressureEngaged) else "ends"
+            return f"backpressure {what}: {event.backlog} messages on their way, room for {event.capacity}"
+        case Gate.AdmissionCounted():
+            refused = (
+                f"{event.refused_by_circuit} refused by the circuit, {event.refused_by_capacity} for want of room"
+            )
+            return f"messages: {refused}, {event.waited} waited"
+        case Gate.MessagesShed():
+            return f"{len(event.messages)} messages shed"
+    return type(event).__name__
+
+
+def _state(transition: Transition) -> str:
+    return transition.state.replace("_", " ")
 
 
 def _short(text: str, full: bool) -> str:

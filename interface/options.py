@@ -19,9 +19,14 @@ __all__ = [
     "AsJson",
     "AsJsonLines",
     "By",
+    "Capacity",
+    "DoneBy",
+    "FailureRate",
     "Filled",
+    "From",
     "FsyncModes",
     "Full",
+    "GateSettings",
     "Kills",
     "Limit",
     "MaybeDialogue",
@@ -32,6 +37,7 @@ __all__ = [
     "OfTract",
     "OneDialogue",
     "OneSequence",
+    "OneTract",
     "Seconds",
     "Senders",
     "ServerProgram",
@@ -39,8 +45,11 @@ __all__ = [
     "SortedBy",
     "Start",
     "Stop",
+    "To",
+    "Tried",
     "Url",
     "Where",
+    "Why",
 ]
 
 IN_CHECKOUT: Final = Path(__file__).parents[1].joinpath("pyproject.toml").exists()
@@ -250,6 +259,66 @@ By = Annotated[
         " loops. Goes with --kind only.",
     ),
 ]
+OneTract = Annotated[
+    Tract,
+    typer.Argument(metavar="|".join(Tract), parser=_one_of(Tract), help="The tract that the gate protects."),
+]
+GateSettings = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME=VALUE…",
+        parser=_named_value,
+        help="Settings by their names in docs/gates.md, as in capacity=500; names of errors with commas between.",
+    ),
+]
+Tried = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        parser=_named_value,
+        show_default="as recorded",
+        help="Another setting of docs/gates.md; internal.NAME=VALUE is for one tract alone. May be given again.",
+    ),
+]
+FailureRate = Annotated[
+    float | None,
+    typer.Option(
+        "--failure-rate",
+        metavar="PERCENT",
+        show_default="as recorded",
+        help="The failure rate at which a circuit opens.",
+    ),
+]
+Capacity = Annotated[
+    int | None,
+    typer.Option(
+        "--capacity",
+        parser=_at_least(0),
+        metavar="NUMBER",
+        show_default="as recorded",
+        help="The most messages on their way to a tract; 0: any number.",
+    ),
+]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        callback=_moment,
+        metavar="POSITION|TIME",
+        show_default="the beginning",
+        help="The first position, or the first time, as in 2026-03-01T12:00:00Z.",
+    ),
+]
+To = Annotated[
+    str | None,
+    typer.Option("--to", callback=_moment, metavar="POSITION|TIME", show_default="now", help="The last one."),
+]
+DoneBy = Annotated[
+    str | None,
+    typer.Option("--by", metavar="NAME", show_default="your user name", help="Who does it; it is recorded."),
+]
+Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="Why it is done; it is recorded.")]
 Limit = Annotated[
     int, typer.Option("--limit", parser=_at_least(1), metavar="NUMBER", help="Show at most so many of them.")
 ]

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from corpus_callosum import CorpusCallosum, Priority, Settings, Tract
+from corpus_callosum import CorpusCallosum, Priority, Settings, ShedLowest, Tract
 from tests.deliveries import following, message
 from tests.terminal import Ended, asked
 
@@ -57,7 +57,21 @@ class TestInbox:
         assert external["pending"][-1]["oldest"] >= 0
 
 
+async def give_up(url: str, dialogue: UUID) -> None:
+    """The one that waits, for another one."""
+    async with CorpusCallosum.open(settings=Settings(url=url, capacity=2)) as callosum:
+        await callosum.send_many(dialogue, [message("now", priority=Priority.HIGH)], when_full=ShedLowest())
+
+
 class TestExplain:
+    def test_it_says_that_a_message_was_shed_and_when(self, lasting_url: str, dialogue: UUID) -> None:
+        asyncio.run(give_up(lasting_url, dialogue))
+        shown = asked("explain", str(dialogue), "5", "--url", lasting_url)
+        assert "It was given up for something more urgent." in shown.out
+        told = asked("explain", str(dialogue), "5", "--json", "--url", lasting_url).json()
+        assert (told["state"], [step["happening"] for step in told["steps"]]) == ("shed", ["accepted", "shed"])
+        assert told["steps"][1]["at"].endswith("Z")
+
     def test_it_tells_a_messages_life(self, lasting_url: str, dialogue: UUID) -> None:
         shown = asked("explain", str(dialogue)[:8], "1", "--url", lasting_url)
         assert (shown.status, shown.err) == (0, "")

@@ -12,7 +12,7 @@ from projections.queries import DialogueSort
 from tests.terminal import asked
 
 GROUP: Any = typer.main.get_command(app)
-GROUPS: dict[str, Any] = {name: GROUP.commands[name] for name in ("dead", "projections")}
+GROUPS: dict[str, Any] = {name: GROUP.commands[name] for name in ("dead", "gate", "projections")}
 ALL: dict[str, Any] = {
     **{name: command for name, command in GROUP.commands.items() if name not in GROUPS},
     **{f"{name} {one}": command for name, group in GROUPS.items() for one, command in group.commands.items()},
@@ -36,6 +36,12 @@ COMMANDS = {
     "dead show",
     "dead redrive",
     "dead discard",
+    "backtest",
+    "gate show",
+    "gate configure",
+    "gate open",
+    "gate close",
+    "gate disable",
     "projections list",
     "projections status",
     "projections rebuild",
