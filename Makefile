@@ -46,6 +46,8 @@ mutate: $(VENV)/development
 docs: $(VENV)/development
 	$(BIN)/python -m interface.catalogue > docs/events.md.new
 	mv docs/events.md.new docs/events.md
+	$(BIN)/python -m interface.gate_document > docs/gates.md.new
+	mv docs/gates.md.new docs/gates.md
 
 clean:
 	rm -rf $(VENV)

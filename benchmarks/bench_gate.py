@@ -1,11 +1,18 @@
-"""What a tract's circuit costs: its word on a send, and taking in how a delivery ended.
+"""What a tract's gate costs, and what one tract's trouble does to the other.
 
-Question: can every send ask it, and every outcome be told to it, without either being felt? On a closed circuit of
+Can every send ask it, and every outcome be told to it, without either being felt? On a closed circuit of
 which nearly half of the calls fail and some are slow: whether it lets a send pass; an outcome recorded in a window
 of the last 100 calls, and in one of the last 100 seconds, of which each has a thousand or just one; and beside
 them a call of a function that does nothing. The loop around them counts in all.
 
-    python benchmarks/bench_gate.py [--outcomes 100000] [--rounds 5] [--json]
+What does one tract's trouble do to the other one? Messages at a steady pace into both, of one service on a private
+Redis server with fsync everysec: from just before the send to the handler, in the one, while the handler of the
+other fails at every message, or fails and recovers in turn, beside when both are well. The second figure of a pair
+is by how much it takes longer.
+
+How soon is who sends into a full tract, or one whose circuit is open, refused? By a process that knows of it.
+
+    python benchmarks/bench_gate.py [--outcomes 100000] [--rounds 5] [--seconds 4] [--json]
 """
 
 import argparse
@@ -21,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import msgspec
 
-from benchmarks.measuring import Measure, Report, in_turns, report, show
+from benchmarks.gate_neighbours import neighbours, refusals
+from benchmarks.measuring import Measure, Report, in_turns, private_server, report, show
 from domain.circuit import Circuit, CircuitSettings, CircuitState, Transition, WindowType
 
 NOTHING = "a function that does nothing"
@@ -95,17 +103,30 @@ def gates(count: int, rounds: int) -> Report:
     return report(asyncio.run(in_turns(measures, rounds)), against, unit="times")
 
 
+def measured(count: int, rounds: int, seconds: float) -> dict[str, Report]:
+    results = {f"One circuit, {count:,} outcomes a round": gates(count, rounds)}
+    with private_server("everysec") as server:
+        where = f"{server.binary.name}, fsync everysec"
+        results[f"{where}, one tract, until it is handled"] = asyncio.run(neighbours(server.url, rounds, seconds))
+        results[f"{where}, a send that is refused"] = asyncio.run(
+            refusals(f"{server.url}?namespace=refusals", rounds)
+        )
+    return results
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--outcomes", type=int, default=100_000, help="a round (default 100000)")
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default 5)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each round of the latencies (default 4)")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     asked = parser.parse_args()
-    results = gates(asked.outcomes, asked.rounds)
+    results = measured(asked.outcomes, asked.rounds, asked.seconds)
     if asked.json:
         print(msgspec.json.format(msgspec.json.encode(results), indent=2).decode())
         return
-    show(f"One circuit, {asked.outcomes:,} outcomes a round", results)
+    for title, found in results.items():
+        show(title, found)
 
 
 if __name__ == "__main__":

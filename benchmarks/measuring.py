@@ -167,7 +167,7 @@ def fill(
     for start in range(0, events, step):
         for _ in range(max(start, 1), min(start + step, events)):
             for dialogue in made:
-                dialogue.convey([say() for _ in range(messages)], now=now)
+                dialogue.convey([say() for _ in range(messages)], kept=True, now=now)
         alternating = chain.from_iterable(zip(*(dialogue.collect_events() for dialogue in made), strict=True))
         log.recorder.insert_events([log.mapper.to_stored_event(event) for event in alternating])
     return [dialogue.id for dialogue in made]

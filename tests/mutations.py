@@ -18,6 +18,7 @@ INBOX: Final = "infrastructure/sqlite/inbox.py"
 APPENDING: Final = "infrastructure/sqlite/appending.py"
 LEASES: Final = "infrastructure/sqlite/leases.py"
 GATES: Final = "infrastructure/sqlite/gates.py"
+SHEDDING: Final = "application/shedding.py"
 SUBSCRIPTION: Final = "application/subscription.py"
 CODEC: Final = "application/codec.py"
 RECORDER: Final = "application/recorder.py"
@@ -39,9 +40,14 @@ LOG: Final = "tests/test_sqlite_store.py::TestFileLog"
 CAPACITY: Final = "tests/test_capacity.py"
 DEAD: Final = "tests/test_dead_letters.py"
 ORDERED: Final = "tests/test_ordered.py"
+GATE_TESTS: Final = "tests/test_gates.py"
+ADMISSION: Final = "tests/test_admission.py"
+SHED: Final = "tests/test_shedding.py"
+BACKTEST: Final = "tests/test_backtest.py"
 ASKING: Final = "tests/test_asking.py"
 OFFERS: Final = "tests/test_offers.py"
 GATES_IN_FILE: Final = "tests/test_sqlite_store.py::TestFileGates"
+SHEDDING_IN_FILE: Final = "tests/test_sqlite_store.py::TestFileShedding"
 PERMITS: Final = "tests/test_permits.py::test_no_permit_is_lost_or_granted_twice"
 AWAY: Final = "tests/test_redis_faults.py::TestServersThatGoAway"
 LAYOUTS: Final = "tests/test_layouts.py"
@@ -830,7 +836,7 @@ MUTATIONS: Final = (
     Mutation(
         "let-everything-in",
         APPENDING,
-        "        if not before.has_room_for(count):\n",
+        "        if not before.has_room_for(count - shed[tract]):\n",
         "        if False:\n",
         (
             f"{IN_FILE}::test_more_than_the_capacity_is_refused_whole",
@@ -1095,5 +1101,155 @@ MUTATIONS: Final = (
         "outcome.result is not Result.RETRIED and recorded.position > redriven",
         "True",
         ("tests/test_explanation.py::TestAMessage::test_has_each_attempt_with_consumer_outcome_and_error",),
+    ),
+    Mutation(
+        "record-a-transition-again",
+        "domain/gate.py",
+        "        if transition.generation != self.last.generation + 1:\n            return\n",
+        "",
+        (
+            "tests/test_gate.py::test_what_is_recorded_already_is_not_again",
+            f"{GATE_TESTS}::TestAcrossProcesses::test_services_that_see_the_same_transition_record_it_once",
+        ),
+    ),
+    Mutation(
+        "press-again-what-is-behind",
+        "domain/gate.py",
+        "engaged == self.engaged or cause <= self.pressed_at",
+        "engaged == self.engaged",
+        ("tests/test_gate.py::test_backpressure_begins_and_ends_in_turn",),
+    ),
+    Mutation(
+        "count-what-nobody-tried-to-the-end",
+        "application/delivery.py",
+        "generation=self.generation if end.counts else None",
+        "generation=self.generation",
+        (f"{GATE_TESTS}::TestCircuit::test_what_nobody_has_tried_to_the_end_is_no_call",),
+    ),
+    Mutation(
+        "count-results-that-come-a-state-too-late",
+        "domain/circuit.py",
+        "if generation != self.generation or ",
+        "if ",
+        ("tests/test_circuit.py::TestClosed::test_it_does_not_count_a_call_of_another_generation",),
+    ),
+    Mutation(
+        "leave-time-to-nobody",
+        "application/gates.py",
+        "        elif (due_at := gate.circuit.due_at()) is not None:\n            self._look_at(due_at / 1000)\n",
+        "",
+        (f"{GATE_TESTS}::TestCircuit::test_it_tries_with_its_permits_and_closes_when_these_go_well",),
+    ),
+    Mutation(
+        "tell-the-store-of-no-transition",
+        ROUND,
+        "    if not (configured or moved):\n",
+        "    if not configured:\n",
+        (f"{GATE_TESTS}::TestCircuit::test_while_it_is_open_nothing_is_let_in_or_handed_out",),
+    ),
+    Mutation(
+        "refuse-what-has-its-receipt",
+        "application/admission.py",
+        "count == 0 or any(message.idempotency_key is not None for message in messages)",
+        "count == 0",
+        (f"{ADMISSION}::TestRefusing::test_what_is_recorded_gets_its_receipt_though_the_tract_is_full",),
+    ),
+    Mutation(
+        "let-the-last-to-come-go-first",
+        "application/waiting.py",
+        "(self._line.appendleft if first else self._line.append)(turn)",
+        "self._line.appendleft(turn)",
+        (f"{ADMISSION}::TestWaiting::test_the_first_to_come_is_the_first_to_be_let_in",),
+    ),
+    Mutation(
+        "let-in-above-the-low-watermark",
+        "application/waiting.py",
+        "min(low, capacity - self._line[0].count)",
+        "capacity - self._line[0].count",
+        (f"{ADMISSION}::TestWaiting::test_who_waits_is_let_in_when_the_backlog_is_down_to_the_low_watermark",),
+    ),
+    Mutation(
+        "name-one-of-those-that-are-shed",
+        SHEDDING,
+        "[message for _, message in shed])",
+        "[message for _, message in shed][:1])",
+        (
+            f"{SHED}::TestMakingRoom::test_as_many_as_are_needed",
+            f"{SHED}::TestManySenders::test_each_is_delivered_or_shed_and_there_is_never_too_much",
+        ),
+    ),
+    Mutation(
+        "keep-what-was-held-to-be-shed",
+        SHEDDING,
+        "        if not hold.has_left:\n",
+        "        if True:\n",
+        (
+            f"{SHED}::TestInBetween::test_what_is_refused_meanwhile_puts_all_back",
+            f"{SHED}::TestInBetween::test_who_is_cancelled_leaves_all_as_it_was",
+        ),
+    ),
+    Mutation(
+        "take-more-room-than-is-shed",
+        APPENDING,
+        "        if not before.has_room_for(count - shed[tract]):\n",
+        "        if not before.has_room_for(0 if shed[tract] else count):\n",
+        (
+            f"{SHEDDING_IN_FILE}::test_more_than_what_is_shed_needs_room_of_its_own",
+            f"{SHED}::TestInBetween::test_what_others_take_the_room_of_is_made_again",
+        ),
+    ),
+    Mutation(
+        "take-more-room-than-is-shed-on-a-server",
+        APPEND,
+        "    local more = counted.bounded - (shed[tract] or 0)\n",
+        "    local more = shed[tract] and 0 or counted.bounded\n",
+        (f"{SHED}::TestInBetween::test_what_others_take_the_room_of_is_made_again",),
+    ),
+    Mutation(
+        "shed-what-is-as-urgent",
+        "infrastructure/sqlite/shedding.py",
+        "(tract, recipient, 9 - below, count)",
+        "(tract, recipient, 8 - below, count)",
+        (
+            f"{SHED}::TestBeingRefused::test_where_nothing_is_less_urgent",
+            f"{SHEDDING_IN_FILE}::test_at_any_time_it_is_what_sorting_all_that_waits_gives",
+        ),
+    ),
+    Mutation(
+        "shed-what-is-as-urgent-on-a-server",
+        "infrastructure/redis_streams/scripts/take_lowest.lua",
+        "  if tonumber(priority) < below then\n",
+        "  if tonumber(priority) <= below then\n",
+        (f"{SHED}::TestBeingRefused::test_where_nothing_is_less_urgent",),
+    ),
+    Mutation(
+        "hold-what-is-not-enough",
+        "infrastructure/sqlite/shedding.py",
+        "    if sum(run[2] for run in runs) >= count:\n",
+        "    if runs:\n",
+        (f"{SHEDDING_IN_FILE}::test_where_there_are_fewer_none_is_held",),
+    ),
+    Mutation(
+        "record-none-of-the-refusals",
+        "application/admission.py",
+        "            self._recording = self._loop.call_at(at, self._record)\n",
+        "            pass\n",
+        (f"{ADMISSION}::TestRefusing::test_how_many_were_refused_and_waited_is_recorded",),
+    ),
+    Mutation(
+        "claim-that-an-estimate-is-exact",
+        "projections/backtest.py",
+        "        if self._guesses_from is None:\n            self._guesses_from = position\n",
+        "        del position\n",
+        (f"{BACKTEST}::TestWithOtherSettings::test_one_that_never_trips_says_from_where_it_is_a_guess",),
+    ),
+    Mutation(
+        "let-time-go-by-in-the-wrong-state",
+        "projections/backtest.py",
+        "    course.spend(circuit.state, -late)\n",
+        "",
+        (
+            f"{BACKTEST}::TestWithTheSettingsThatWereInForce::test_it_comes_to_the_very_transitions_that_are_recorded",
+        ),
     ),
 )

@@ -9,8 +9,10 @@ from eventsourcing.persistence import JSONTranscoder
 from application.codec import EventMapper, events_of, stored_fields
 from application.upcasts import Upcast
 from domain.dialogue import Dialogue
+from domain.gate_settings import SETTINGS
 from domain.message import Message
 from interface.catalogue import catalogue
+from interface.gate_document import with_generated_parts
 from tests.processes import ROOT, python
 
 
@@ -38,10 +40,16 @@ def test_the_document_is_what_the_code_generates() -> None:
     assert (ROOT / "docs" / "events.md").read_text() == printed.stdout, "make docs writes it anew"
 
 
+def test_the_parts_of_the_gates_document_are_what_the_code_generates() -> None:
+    document = (ROOT / "docs" / "gates.md").read_text()
+    assert with_generated_parts(document) == document, "make docs writes them anew"
+    assert all(f"| `{setting}` |" in document for setting in SETTINGS)
+
+
 def test_every_topic_that_can_be_read_is_in_it() -> None:
     text = catalogue(MapperWithAPast)
     topics = MapperWithAPast(JSONTranscoder())._read
-    assert len(topics) == 9
+    assert len(topics) == 19
     assert all(f"`{topic}`" in text for topic in topics)
     assert "dialogue.ended.v1" not in catalogue()
 

@@ -19,7 +19,7 @@ def _blocks(language: str) -> list[str]:
 @pytest.mark.parametrize(
     ("program", "printed"),
     list(zip([program for program in _blocks("python") if "main()" in program], _blocks("text"), strict=True)),
-    ids=["dialogue", "agents"],
+    ids=["dialogue", "agents", "gates"],
 )
 def test_the_examples_print_what_the_readme_says(program: str, printed: str, tmp_path: Path) -> None:
     done = python("-c", program, cwd=tmp_path)
