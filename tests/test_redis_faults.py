@@ -452,7 +452,7 @@ def until_noticed(log: LogRecorder) -> None:
 
 def slow_to_load(private_server: PrivateServerFactory) -> PrivateServer:
     """A server that takes some tenths of a second to load its file, and answers meanwhile."""
-    server = private_server(key_load_delay="2000", loading_process_events_interval_bytes="1024")
+    server = private_server(key_load_delay="5000", loading_process_events_interval_bytes="1024")
     with redis.Redis.from_url(server.url) as client:
         client.mset({f"filler {number}": randbytes(2000) for number in range(100)})
         client.bgrewriteaof()  # it answers while it loads a base file; while it repeats commands, hardly
