@@ -19,8 +19,11 @@ from tests.servers import (  # noqa: F401  # fixtures
     tls_server,
 )
 
-STORES = {"sqlite file": None, "sqlite memory": None, **{binary.name: binary for binary in BINARIES[:1]}}
+STORES = {"sqlite file": None, **{binary.name: binary for binary in BINARIES[:1]}}
 """The store's own tests run on every server; what is above it, on the first one."""
+
+IN_MEMORY_TOO = [*STORES, pytest.param("sqlite memory", marks=pytest.mark.stress)]
+"""The store's own tests run in memory, too; what is above it, in the long run."""
 
 
 @pytest.fixture(autouse=True)
@@ -35,12 +38,12 @@ def _url(binary: Binary | None, name: str, directory: Path) -> str:
     return "sqlite://" if name == "sqlite memory" else f"sqlite:///{directory}/callosum.db"
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=IN_MEMORY_TOO)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return _url(STORES[request.param], request.param, tmp_path)
+    return _url(STORES.get(request.param), request.param, tmp_path)
 
 
-@pytest.fixture(params=[name for name in STORES if name != "sqlite memory"])
+@pytest.fixture(params=STORES)
 def lasting_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A store that outlives the process."""
     return _url(STORES[request.param], request.param, tmp_path)

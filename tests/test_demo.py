@@ -157,7 +157,7 @@ def test_what_is_no_terminal_gets_no_control_codes(played: Played) -> None:
     assert "\r" not in text
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.stress) for seed in range(2, 10))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.stress) for seed in range(1, 10))])
 async def test_a_kill_at_any_moment_loses_and_repeats_nothing(tree: Path, lasting_url: str, seed: int) -> None:
     kill_after = Random(seed).randint(1, 40)
     result = await run_demo(tree, lasting_url, console=paper(), pace=UNHURRIED, kill_after=kill_after)
