@@ -30,6 +30,7 @@ from projections.deliveries import Deliveries
 from projections.errors import ProjectionError
 from projections.gate_queries import gate_metrics
 from projections.gates import Pressure, TractGate, gate_of, gates
+from projections.runner import Runner
 
 __all__ = ["Gates"]
 
@@ -54,6 +55,7 @@ class Gates:
         self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.Task[None] | None = None
         self._again = False
+        self._news: tuple[Deliveries, int] | None = None
         self._closed = False
 
     def settings(self, tract: Tract) -> GateSettings:
@@ -79,7 +81,7 @@ class Gates:
                 await self._configure(tract, changes, by="a service's settings", why="it was opened with them")
         runner = self._read_side.runner(Deliveries.NAME)
         if runner is not None:
-            runner.add_listener(self._tell)
+            runner.add_listener(partial(self._tell, runner))
             self._look()
 
     async def _learn(self, tract: Tract) -> None:
@@ -175,9 +177,12 @@ class Gates:
             progress(position, last)
         return simulation.result()
 
-    def _tell(self) -> None:
-        """From the runner's thread, whenever it has folded something."""
-        if not self._loop.is_closed():
+    def _tell(self, runner: Runner) -> None:
+        """From the runner's thread, whenever it has folded something; most of it is of no matter here."""
+        projection = runner.projection
+        news = (projection, projection.news) if isinstance(projection, Deliveries) else None
+        if news is not None and news != self._news and not self._loop.is_closed():
+            self._news = news
             self._loop.call_soon_threadsafe(self._look)
 
     def _look(self) -> None:

@@ -134,6 +134,8 @@ class Deliveries(Projection):
         self._dialogues = Known(dialogues, lambda row: _Addressees(Kind(row["kind"]), row["questions"]))
         self._consumers = Known(consumers, lambda row: Tract(row["tract"]))
         self._batch = _Batch()
+        self.news = 0
+        """Counted up by each batch after which there may be something to record, or gates are set otherwise."""
 
     @property
     def version(self) -> str:
@@ -153,6 +155,7 @@ class Deliveries(Projection):
             self._press(event.position)
         batch.rows.put(gates, [gate_row(tract, self._gates[tract]) for tract in batch.moved])
         batch.put_counted(stored)
+        self.news += any(self._gates[tract].is_news for tract in batch.moved)
         batch.rows.put(tracts, [_row(tract, self._measures[tract]) for tract in batch.changed])
         return batch.rows
 
@@ -235,6 +238,7 @@ class Deliveries(Projection):
     def _gate(self, recorded: Recorded, event: Gate.Event) -> None:
         tract = self._gate_ids[event.originator_id]
         self._gates[tract].happened(recorded, event)
+        self.news += 1
         self._batch.moved.add(tract)
         self._batch.touched.add(tract)
         if (moved := transition_of(event)) is not None:

@@ -115,6 +115,11 @@ class TractGate(msgspec.Struct):
         self.at = at
 
     @property
+    def is_news(self) -> bool:
+        """Whether there is something to record."""
+        return self.circuit.generation > self.recorded or self.pressure.engaged != self.pressure.told
+
+    @property
     def unrecorded(self) -> "Unrecorded":
         """What is to be recorded."""
         moved = self.last if self.circuit.generation > self.recorded else None

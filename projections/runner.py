@@ -35,7 +35,7 @@ from projections.models import Generation, ReadModels, State
 __all__ = ["Runner", "Watch"]
 
 _REST: Final = 0.02
-"""Seconds after a fold in which new events gather before they are folded, unless somebody waits for them."""
+"""Seconds in which events that come so soon after a fold gather, unless somebody waits for them."""
 
 _RETRIES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds before a database in trouble is tried again; the last one from then on."""
@@ -101,6 +101,11 @@ class Runner:
     def generation(self) -> Generation | None:
         """The one that it keeps current; None before it has one."""
         return self._generation
+
+    @property
+    def projection(self) -> Projection | None:
+        """The instance that folds, in the runner's thread; None before it does."""
+        return None if self._folding is None else self._folding.projection
 
     @property
     def resumed(self) -> bool:
@@ -290,7 +295,8 @@ class Runner:
         begun = monotonic()
         if self._feed.wait_beyond(self._checkpoint.position, _WAIT):
             # A fold for every one of many messages would take the interpreter from who sends them.
-            self._hurried.wait(max(self._gives_way, self._rests_until - monotonic()))
+            is_quiet = monotonic() >= self._rests_until
+            self._hurried.wait(self._gives_way if is_quiet else _REST)
             self._hurried.clear()
         elif monotonic() - begun < _WAIT / 2:
             self._stopping.set()  # back before the time is over, and nothing came: the log was interrupted
