@@ -36,6 +36,8 @@ __all__ = ["Gates"]
 
 _MOST_NAME: Final = 200
 _PAGE: Final = 500
+_RETRY: Final = 1.0
+"""Seconds before what could not be recorded is looked at again."""
 
 _logger = logging.getLogger("callosum.gates")
 
@@ -208,11 +210,13 @@ class Gates:
             found = await self._read_side.read(Deliveries.NAME, _folded, at_least=0)
             for tract, gate in found.items():
                 await self._record_of(tract, gate)
-        except (CallosumClosedError, ProjectionError):
-            return  # whoever asks for the read model hears of it
+        except CallosumClosedError:
+            return
+        except ProjectionError:
+            self._look_at(time.time() + _RETRY)  # whoever asks for the read model hears of it
         except (CallosumError, PersistenceError) as error:
             _logger.warning("What the gates decide is recorded later: %s", error)
-            self._look_at(time.time() + 1)
+            self._look_at(time.time() + _RETRY)
 
     async def _record_of(self, tract: Tract, gate: TractGate) -> None:
         if gate.settings != self._settings[tract]:  # either may be the newer one
