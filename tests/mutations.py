@@ -574,7 +574,7 @@ MUTATIONS: Final = (
         APPEND,
         "  redis.call('PUBLISH', log, news)\n",
         "",
-        (f"{OPERATIONS}::TestTheUser::test_it_may_do_all_that_the_service_does",),
+        (f"{ADMISSION}::TestAcrossProcesses::test_room_that_another_service_makes_is_heard_of",),
     ),
     Mutation(
         "give-up-following-when-the-store-is-away",
