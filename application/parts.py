@@ -83,7 +83,7 @@ class Parts:
             raise
         try:
             await parts.gates.open(settings.gate_of)
-        except BaseException:
+        except BaseException:  # likewise
             await parts.close()
             raise
         return parts

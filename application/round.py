@@ -23,7 +23,7 @@ from application.recorder import KeyedMessage
 from domain.circuit import CircuitState
 from domain.consumer import Consumer, Outcome
 from domain.dialogue import Dialogue, Kind
-from domain.gate import Gate, ShedMessage
+from domain.gate import CircuitMoved, Gate, ShedMessage
 from domain.message import Message
 from domain.tract import Tract
 
@@ -326,7 +326,7 @@ def _is_told(gate: Gate) -> bool:
 def _change(gate: Gate) -> GateChange | None:
     """What its events change in the store."""
     configured = any(isinstance(event, Gate.Configured) for event in gate.pending_events)
-    moved = any(hasattr(event, "transition") for event in gate.pending_events)
+    moved = any(isinstance(event, CircuitMoved) for event in gate.pending_events)
     if not (configured or moved):
         return None
     half_open = moved and gate.state is CircuitState.HALF_OPEN

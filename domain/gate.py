@@ -9,7 +9,7 @@ recorded it already; so of all processes that come to the same decision, one rec
 """
 
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID, uuid5
 
 import msgspec
@@ -21,7 +21,7 @@ from domain.events import AggregateEvent
 from domain.gate_settings import GateSettings
 from domain.tract import Tract
 
-__all__ = ["Gate", "ShedMessage", "gate_id"]
+__all__ = ["BackpressureChanged", "CircuitMoved", "Gate", "ShedMessage", "gate_id"]
 
 _NAMESPACE: Final = UUID("0d9d4a52-9b0b-5c4e-8c5d-6f3e64a5f1f7")
 
@@ -41,20 +41,38 @@ class ShedMessage(msgspec.Struct, frozen=True, array_like=True):
     sequence: int
 
 
+class GateEvent(AggregateEvent, frozen=True):
+    """Of a gate."""
+
+
+class CircuitMoved(GateEvent, frozen=True):
+    """The circuit has entered a state."""
+
+    transition: Transition
+
+
+class BackpressureChanged(GateEvent, frozen=True):
+    """At position `cause` it began or ended, with so many messages on their way."""
+
+    backlog: int
+    capacity: int
+    cause: int
+
+
 class Gate(BaseAggregate[UUID]):
+    """Events that are of one form derive from one class outside: within, each must have a topic."""
+
     TOPIC = "gate"
+    Event: TypeAlias = GateEvent
 
-    class Event(AggregateEvent, frozen=True):
-        """Of a gate."""
-
-    class Built(Event, CanInitAggregate[UUID], frozen=True):
+    class Built(GateEvent, CanInitAggregate[UUID], frozen=True):
         """Something was decided about a tract for the first time; before, all is as the defaults say."""
 
         TOPIC = "gate.built.v1"
         originator_topic: str
         tract: Tract
 
-    class Configured(Event, frozen=True):
+    class Configured(GateEvent, frozen=True):
         """From now on these settings hold; `by` says who set them, and `why`."""
 
         TOPIC = "gate.configured.v1"
@@ -62,55 +80,45 @@ class Gate(BaseAggregate[UUID]):
         by: str
         why: str
 
-    class CircuitOpened(Event, frozen=True):
+    class CircuitOpened(CircuitMoved, frozen=True):
         """Too many of the deliveries failed or were slow: nothing is let in or handed out until `retry_at`.
 
         `cause` is the position of the outcome that decided it; None: time did.
         """
 
         TOPIC = "gate.circuit_opened.v1"
-        transition: Transition
         cause: int | None
 
-    class CircuitHalfOpened(Event, frozen=True):
+    class CircuitHalfOpened(CircuitMoved, frozen=True):
         """The wait is over: as many deliveries as there are permits are handed out, to see how they end."""
 
         TOPIC = "gate.circuit_half_opened.v1"
-        transition: Transition
         permits: int
 
-    class CircuitClosed(Event, frozen=True):
+    class CircuitClosed(CircuitMoved, frozen=True):
         """The permitted deliveries went well: all is let through. `cause`: the position of the last outcome."""
 
         TOPIC = "gate.circuit_closed.v1"
-        transition: Transition
         cause: int | None
 
-    class CircuitForced(Event, frozen=True):
+    class CircuitForced(CircuitMoved, frozen=True):
         """Somebody (`by`) has set the circuit's state by hand, and said `why`."""
 
         TOPIC = "gate.circuit_forced.v1"
-        transition: Transition
         by: str
         why: str
 
-    class BackpressureEngaged(Event, frozen=True):
+    class BackpressureEngaged(BackpressureChanged, frozen=True):
         """At position `cause` so many messages were on their way that the high watermark was reached."""
 
         TOPIC = "gate.backpressure_engaged.v1"
-        backlog: int
-        capacity: int
-        cause: int
 
-    class BackpressureRelieved(Event, frozen=True):
+    class BackpressureRelieved(BackpressureChanged, frozen=True):
         """At position `cause` the messages on their way were down to the low watermark."""
 
         TOPIC = "gate.backpressure_relieved.v1"
-        backlog: int
-        capacity: int
-        cause: int
 
-    class AdmissionCounted(Event, frozen=True):
+    class AdmissionCounted(GateEvent, frozen=True):
         """How many messages one process refused, or let wait for room, since it counted the last time."""
 
         TOPIC = "gate.admission_counted.v1"
@@ -118,7 +126,7 @@ class Gate(BaseAggregate[UUID]):
         refused_by_capacity: int
         waited: int
 
-    class MessagesShed(Event, frozen=True):
+    class MessagesShed(GateEvent, frozen=True):
         """These were given up, to make room for messages of a higher priority."""
 
         TOPIC = "gate.messages_shed.v1"

@@ -8,7 +8,7 @@ from application.reading import RecordedMessage, messages_of
 from domain.circuit import Transition
 from domain.consumer import Consumer, Outcome
 from domain.dialogue import Dialogue
-from domain.gate import Gate
+from domain.gate import BackpressureChanged, CircuitMoved, Gate
 from domain.message import Message
 from domain.tract import Direction
 from interface.text import MOST_CHARACTERS, log_time, one_line, said, sent_time, shortened, visible
@@ -77,9 +77,9 @@ def _gate_line(event: Gate.Event) -> str:  # noqa: PLR0911  # a line for each ev
             return f"gate configured by {event.by}: {event.why}"
         case Gate.CircuitForced():
             return f"circuit {_state(event.transition)} by {event.by}: {event.why}"
-        case Gate.CircuitOpened() | Gate.CircuitHalfOpened() | Gate.CircuitClosed():
+        case CircuitMoved():
             return f"circuit {_state(event.transition)}: {event.transition.reason.replace('_', ' ')}"
-        case Gate.BackpressureEngaged() | Gate.BackpressureRelieved():
+        case BackpressureChanged():
             what = "begins" if isinstance(event, Gate.BackpressureEngaged) else "ends"
             return f"backpressure {what}: {event.backlog} messages on their way, room for {event.capacity}"
         case Gate.AdmissionCounted():

@@ -13,7 +13,7 @@ from sqlalchemy import Boolean, Column, Float, Integer, LargeBinary, RowMapping,
 
 from domain.circuit import Circuit, CircuitState, Transition
 from domain.consumer import Outcome, Result
-from domain.gate import Gate
+from domain.gate import BackpressureChanged, CircuitMoved, Gate
 from domain.gate_settings import GateSettings
 from domain.tract import Tract
 from projections.fold import Recorded
@@ -104,7 +104,7 @@ class TractGate(msgspec.Struct):
         elif isinstance(event, Gate.Configured):
             self.settings = event.settings
             self.circuit.configure(event.settings.circuit)
-        elif isinstance(event, Gate.BackpressureEngaged | Gate.BackpressureRelieved):
+        elif isinstance(event, BackpressureChanged):
             self.pressure.told = isinstance(event, Gate.BackpressureEngaged)
 
     def _pass(self, at: int) -> None:
@@ -221,13 +221,6 @@ def transition_in(row: RowMapping) -> Transition:
 
 def transition_of(event: Gate.Event) -> tuple[Transition, dict[str, Any]] | None:
     """The transition that an event tells of, and what else it says; None: of none."""
-    match event:
-        case Gate.CircuitOpened(transition=transition, cause=cause):
-            return transition, {"cause": cause, "by": None, "why": None}
-        case Gate.CircuitClosed(transition=transition, cause=cause):
-            return transition, {"cause": cause, "by": None, "why": None}
-        case Gate.CircuitHalfOpened(transition=transition):
-            return transition, {"cause": None, "by": None, "why": None}
-        case Gate.CircuitForced(transition=transition, by=by, why=why):
-            return transition, {"cause": None, "by": by, "why": why}
-    return None
+    if not isinstance(event, CircuitMoved):
+        return None
+    return event.transition, {name: getattr(event, name, None) for name in ("cause", "by", "why")}

@@ -21,13 +21,13 @@ from corpus_callosum import (
     Transition,
     Wait,
 )
-from domain.gate import gate_id
+from domain.gate import CircuitMoved, gate_id
 from tests.deliveries import message
 
 __all__ = [
     "FAST",
     "PATIENT",
-    "Handler",
+    "ScriptedAgent",
     "counting",
     "fail",
     "gate_events",
@@ -41,7 +41,7 @@ __all__ = [
     "waiting",
 ]
 
-TRANSITIONS: Final = (Gate.CircuitOpened, Gate.CircuitHalfOpened, Gate.CircuitClosed, Gate.CircuitForced)
+
 FAST: dict[str, Any] = {
     "sliding_window_size": 10,
     "minimum_number_of_calls": 10,
@@ -59,7 +59,7 @@ async def succeed(_message: Message) -> object:
     return None
 
 
-class Handler:
+class ScriptedAgent:
     """An agent that does what it is told to do now."""
 
     def __init__(self, act: Callable[[Message], Awaitable[object]]) -> None:
@@ -124,13 +124,13 @@ async def state_of(callosum: CorpusCallosum, tract: Tract = Tract.EXTERNAL) -> C
 
 
 def transition_in(recorded: Recorded) -> Transition:
-    assert isinstance(recorded.event, TRANSITIONS), recorded.topic
+    assert isinstance(recorded.event, CircuitMoved), recorded.topic
     return recorded.event.transition
 
 
 async def transitions(callosum: CorpusCallosum) -> Sequence[Transition]:
     """Of both tracts, as the log tells of them."""
-    return [transition_in(recorded) for recorded in await gate_events(callosum, *TRANSITIONS)]
+    return [transition_in(recorded) for recorded in await gate_events(callosum, CircuitMoved)]
 
 
 async def until_state(
@@ -139,7 +139,7 @@ async def until_state(
     """Follow the log until it tells that the circuit has this state, in a generation beyond that."""
     async with asyncio.timeout(15):
         async for recorded in callosum.follow():
-            is_one = isinstance(recorded.event, TRANSITIONS) and recorded.event.originator_id == gate_id(tract)
+            is_one = isinstance(recorded.event, CircuitMoved) and recorded.event.originator_id == gate_id(tract)
             if is_one and (moved := transition_in(recorded)).state is state and moved.generation > beyond:
                 return moved
     raise AssertionError("the service was closed before")

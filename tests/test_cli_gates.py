@@ -8,7 +8,7 @@ import pytest
 from corpus_callosum import CircuitState, CorpusCallosum, DeliverySettings, Message, Tract
 from interface.lines import event_lines
 from tests.deliveries import say
-from tests.gates import Handler, guarded, until_state
+from tests.gates import ScriptedAgent, guarded, until_state
 from tests.terminal import asked, on_a_terminal
 
 BY = ("--by", "ann", "--why", "the tool is replaced")
@@ -24,7 +24,7 @@ async def trip(url: str) -> None:
         dialogue = await callosum.open_dialogue("failing")
         await say(callosum, dialogue, *range(12))
         delivery = DeliverySettings(max_deliver=100, backoff=0.001, most_backoff=0.001)
-        async with callosum.attach(Handler(fail), Tract.EXTERNAL, "tool", delivery=delivery):
+        async with callosum.attach(ScriptedAgent(fail), Tract.EXTERNAL, "tool", delivery=delivery):
             await until_state(callosum, CircuitState.OPEN)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from corpus_callosum import CallNotPermittedError, CircuitState, CorpusCallosum, Gate, Tract
 from tests.deliveries import say
-from tests.gates import FAST, PATIENT, Handler, fail, gate_events, guarded, succeed, transitions, until_state
+from tests.gates import FAST, PATIENT, ScriptedAgent, fail, gate_events, guarded, succeed, transitions, until_state
 from tests.processes import start
 from tests.test_delivery_processes import killed_at_the_end
 
@@ -56,7 +56,7 @@ async def test_the_next_process_starts_open_with_the_same_retry_at_and_closes_by
         with pytest.raises(CallNotPermittedError) as refused:
             await say(following, dialogue, "more")
         assert refused.value.retry_at == retry_at
-        async with following.attach(Handler(succeed), Tract.EXTERNAL, "tool", delivery=PATIENT):
+        async with following.attach(ScriptedAgent(succeed), Tract.EXTERNAL, "tool", delivery=PATIENT):
             half_opened = await until_state(following, CircuitState.HALF_OPEN)
             assert half_opened.since >= retry_at
             await until_state(following, CircuitState.CLOSED)
@@ -69,11 +69,11 @@ async def test_permits_of_a_killed_process_come_back_with_its_lease_and_the_circ
     async with guarded(lasting_url) as callosum:
         dialogue = await callosum.open_dialogue("failing")
         await say(callosum, dialogue, *range(30))
-        async with callosum.attach(Handler(fail), Tract.EXTERNAL, "tool", delivery=PATIENT):
+        async with callosum.attach(ScriptedAgent(fail), Tract.EXTERNAL, "tool", delivery=PATIENT):
             await until_state(callosum, CircuitState.OPEN)
         with killed_at_the_end(agent(lasting_url, "hangs")) as victim:
             assert sorted([await told(victim) for _ in range(4)])[1:] == ["has one"] * 3  # all permits there are
-        async with callosum.attach(Handler(succeed), Tract.EXTERNAL, "tool", delivery=PATIENT):
+        async with callosum.attach(ScriptedAgent(succeed), Tract.EXTERNAL, "tool", delivery=PATIENT):
             closed = await until_state(callosum, CircuitState.CLOSED)
         assert closed.calls == FAST["permitted_calls_in_half_open"]
         assert len(await gate_events(callosum, Gate.CircuitHalfOpened)) == 1

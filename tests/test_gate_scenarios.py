@@ -24,7 +24,7 @@ from tests.deliveries import SHORT, following, outcomes, say, settled
 from tests.gates import (
     FAST,
     PATIENT,
-    Handler,
+    ScriptedAgent,
     fail,
     guarded,
     state_of,
@@ -64,7 +64,7 @@ async def handled(callosum: CorpusCallosum, act: Act, messages: int) -> None:
     """One at a time, until so many calls are settled."""
     dialogue = await callosum.open_dialogue("handled")
     await say(callosum, dialogue, *range(messages))
-    async with callosum.attach(Handler(act), Tract.EXTERNAL, "tool", delivery=PATIENT):
+    async with callosum.attach(ScriptedAgent(act), Tract.EXTERNAL, "tool", delivery=PATIENT):
         await settled(callosum, messages)
 
 
@@ -72,7 +72,7 @@ async def opening(callosum: CorpusCallosum, act: Act, messages: int = 30) -> Tra
     """Until its circuit is open."""
     dialogue = await callosum.open_dialogue("opening")
     await say(callosum, dialogue, *range(messages))
-    async with callosum.attach(Handler(act), Tract.EXTERNAL, "tool", delivery=PATIENT):
+    async with callosum.attach(ScriptedAgent(act), Tract.EXTERNAL, "tool", delivery=PATIENT):
         return await until_state(callosum, OPEN)
 
 
@@ -108,7 +108,7 @@ async def test_handlers_that_hang_open_it_by_their_timeout(url: str) -> None:
         dialogue = await callosum.open_dialogue("hanging")
         await say(callosum, dialogue, *range(20))
         attached = callosum.attach(
-            Handler(hang), Tract.EXTERNAL, "tool", delivery=PATIENT, concurrency=10, handler_timeout=0.05
+            ScriptedAgent(hang), Tract.EXTERNAL, "tool", delivery=PATIENT, concurrency=10, handler_timeout=0.05
         )
         async with attached:
             opened = await until_state(callosum, OPEN)
@@ -164,7 +164,7 @@ async def test_from_recovery_to_closed_it_takes_the_wait_the_probes_and_no_more(
     async with guarded(url) as callosum:
         dialogue = await callosum.open_dialogue("recovering")
         await say(callosum, dialogue, *range(30))
-        agent = Handler(fail)
+        agent = ScriptedAgent(fail)
         async with callosum.attach(agent, Tract.EXTERNAL, "tool", delivery=PATIENT):
             await until_state(callosum, OPEN)
             agent.act, recovered = dawdle, monotonic()
@@ -181,7 +181,7 @@ async def test_one_that_flaps_opens_and_closes_each_time(url: str) -> None:
     async with guarded(url, wait_in_open=0.1, wait_multiplier=2) as callosum:
         dialogue = await callosum.open_dialogue("flapping")
         await say(callosum, dialogue, *range(200))
-        agent, generation = Handler(fail), 0
+        agent, generation = ScriptedAgent(fail), 0
         async with callosum.attach(agent, Tract.EXTERNAL, "tool", delivery=PATIENT):
             for state, act in [(OPEN, succeed), (CLOSED, fail)] * 2:
                 generation = (await until_state(callosum, state, beyond=generation)).generation

@@ -37,7 +37,7 @@ from tests.deliveries import bounded, following, nothing_comes, say
 from tests.gates import (
     FAST,
     PATIENT,
-    Handler,
+    ScriptedAgent,
     counting,
     fail,
     gate_events,
@@ -60,7 +60,7 @@ async def opened_by_failures(callosum: CorpusCallosum, messages: int = 30) -> UU
     """A dialogue, so many messages of which are left but for those whose failing has opened the circuit."""
     dialogue = await callosum.open_dialogue("failing")
     await say(callosum, dialogue, *range(messages))
-    async with callosum.attach(Handler(fail), Tract.EXTERNAL, "tool", delivery=PATIENT):
+    async with callosum.attach(ScriptedAgent(fail), Tract.EXTERNAL, "tool", delivery=PATIENT):
         await until_state(callosum, CircuitState.OPEN)
     return dialogue
 
@@ -201,7 +201,7 @@ class TestServices:
                 await forced(callosum, CircuitState.CLOSED)
                 dialogue = await callosum.open_dialogue("failing")
                 await say(callosum, dialogue, *range(10))
-                agent = Handler(fail)
+                agent = ScriptedAgent(fail)
                 async with callosum.attach(agent, Tract.EXTERNAL, "tool", delivery=PATIENT, concurrency=4):
                     await until(partial(_handled, agent, fewest))
         async with CorpusCallosum.open(lasting_url) as later:
@@ -226,7 +226,7 @@ class TestServices:
         async with guarded(lasting_url) as callosum, onlooker(lasting_url) as other:
             dialogue = await other.open_dialogue("failing")
             await say(other, dialogue, *range(30))
-            agent = Handler(fail)
+            agent = ScriptedAgent(fail)
             async with other.attach(agent, Tract.EXTERNAL, "tool", delivery=PATIENT):
                 opened = await until_state(callosum, CircuitState.OPEN)
                 with pytest.raises(CallNotPermittedError) as refused:
@@ -266,7 +266,7 @@ class TestReadModels:
         async with service("lost") as callosum:
             await opened_by_failures(callosum, 40)
             await forced(callosum, CircuitState.CLOSED)
-            async with callosum.attach(Handler(fail), Tract.EXTERNAL, "tool", delivery=PATIENT):
+            async with callosum.attach(ScriptedAgent(fail), Tract.EXTERNAL, "tool", delivery=PATIENT):
                 await until_state(callosum, CircuitState.OPEN, beyond=1)
             before = await gate_events(callosum)
         async with service("anew") as callosum:
@@ -280,7 +280,9 @@ class TestReadModels:
         async with guarded(lasting_url, wait_in_open=0.05) as callosum:
             dialogue = await callosum.open_dialogue("failing")
             await say(callosum, dialogue, *range(30))
-            async with callosum.attach(Handler(fail), Tract.EXTERNAL, "tool", delivery=PATIENT, concurrency=8):
+            async with callosum.attach(
+                ScriptedAgent(fail), Tract.EXTERNAL, "tool", delivery=PATIENT, concurrency=8
+            ):
                 [rebuilt] = await callosum.projections.rebuild("deliveries")
                 moved = len(await transitions(callosum))
                 await until(lambda: _as_many(callosum, moved + 3))
@@ -291,7 +293,7 @@ class TestReadModels:
             assert (await callosum.gates.metrics()).external.generation == told[-1]
 
 
-async def _handled(agent: Handler, count: int) -> bool:
+async def _handled(agent: ScriptedAgent, count: int) -> bool:
     return agent.handled >= count
 
 

@@ -22,7 +22,7 @@ from tests.deliveries import filled, following, nothing_comes, outcomes, say
 from tests.gates import (
     FAST,
     PATIENT,
-    Handler,
+    ScriptedAgent,
     fail,
     gate_events,
     guarded,
@@ -42,7 +42,7 @@ async def _opened_thrice(callosum: CorpusCallosum) -> bool:
     return len(await gate_events(callosum, Gate.CircuitOpened)) >= 3
 
 
-async def _handled(agent: Handler, count: int) -> bool:
+async def _handled(agent: ScriptedAgent, count: int) -> bool:
     return agent.handled >= count
 
 
@@ -56,7 +56,7 @@ class TestCircuit:
     async def test_it_opens_when_too_many_fail_and_says_why(self, protected: CorpusCallosum) -> None:
         dialogue = await protected.open_dialogue("failing")
         await say(protected, dialogue, *range(10))
-        async with protected.attach(Handler(fail), Tract.EXTERNAL, "tool", delivery=PATIENT):
+        async with protected.attach(ScriptedAgent(fail), Tract.EXTERNAL, "tool", delivery=PATIENT):
             opened = await until_state(protected, CircuitState.OPEN)
         assert (opened.reason, opened.failure_rate, opened.calls) == (Reason.FAILURE_RATE, 100.0, 10)
         assert opened.retry_at == opened.since + 300
@@ -65,7 +65,7 @@ class TestCircuit:
         async with guarded(url, wait_in_open=60.0) as callosum:
             dialogue = await callosum.open_dialogue("failing")
             await say(callosum, dialogue, *range(20))
-            agent = Handler(fail)
+            agent = ScriptedAgent(fail)
             async with callosum.attach(agent, Tract.EXTERNAL, "tool", delivery=PATIENT):
                 opened = await until_state(callosum, CircuitState.OPEN)
                 handled = agent.handled
@@ -85,7 +85,7 @@ class TestCircuit:
     ) -> None:
         dialogue = await protected.open_dialogue("recovering")
         await say(protected, dialogue, *range(30))
-        agent = Handler(fail)
+        agent = ScriptedAgent(fail)
         async with protected.attach(agent, Tract.EXTERNAL, "tool", delivery=PATIENT, concurrency=8):
             await until_state(protected, CircuitState.OPEN)
             agent.act = succeed
@@ -101,7 +101,7 @@ class TestCircuit:
     async def test_it_opens_again_when_these_fail(self, protected: CorpusCallosum) -> None:
         dialogue = await protected.open_dialogue("failing on")
         await say(protected, dialogue, *range(30))
-        async with protected.attach(Handler(fail), Tract.EXTERNAL, "tool", delivery=PATIENT, concurrency=8):
+        async with protected.attach(ScriptedAgent(fail), Tract.EXTERNAL, "tool", delivery=PATIENT, concurrency=8):
             await until(lambda: _opened_thrice(protected))
         told = await transitions(protected)
         assert [moved.generation for moved in told] == list(range(1, len(told) + 1))
@@ -109,7 +109,7 @@ class TestCircuit:
     async def test_exactly_the_permits_are_handed_out(self, protected: CorpusCallosum) -> None:
         dialogue = await protected.open_dialogue("probing")
         await say(protected, dialogue, *range(30))
-        async with protected.attach(Handler(fail), Tract.EXTERNAL, "tool", delivery=PATIENT):
+        async with protected.attach(ScriptedAgent(fail), Tract.EXTERNAL, "tool", delivery=PATIENT):
             await until_state(protected, CircuitState.OPEN)
         async with protected.subscribe(Tract.EXTERNAL, "tool", demand=20) as subscription:
             await until_state(protected, CircuitState.HALF_OPEN)
@@ -131,7 +131,7 @@ class TestCircuit:
         async with guarded(url, slow_call_duration=0.005, slow_call_rate_threshold=50) as callosum:
             dialogue = await callosum.open_dialogue("slow")
             await say(callosum, dialogue, *range(12))
-            async with callosum.attach(Handler(dawdle), Tract.EXTERNAL, "tool"):
+            async with callosum.attach(ScriptedAgent(dawdle), Tract.EXTERNAL, "tool"):
                 opened = await until_state(callosum, CircuitState.OPEN)
             assert opened.reason is Reason.SLOW_CALL_RATE
 
@@ -139,7 +139,7 @@ class TestCircuit:
         async with guarded(url, ignored_errors=["ConnectionError"]) as callosum:
             dialogue = await callosum.open_dialogue("ignored")
             await say(callosum, dialogue, *range(3))
-            agent = Handler(fail)
+            agent = ScriptedAgent(fail)
             async with callosum.attach(agent, Tract.EXTERNAL, "tool", delivery=PATIENT):
                 await until(lambda: _handled(agent, 30))
             assert await state_of(callosum) is CircuitState.CLOSED
@@ -170,7 +170,7 @@ class TestByHand:
         await protected.gates.force(Tract.EXTERNAL, CircuitState.DISABLED, by="ann", why="an experiment")
         dialogue = await protected.open_dialogue("disabled")
         await say(protected, dialogue, *range(3))
-        agent = Handler(fail)
+        agent = ScriptedAgent(fail)
         async with protected.attach(agent, Tract.EXTERNAL, "tool", delivery=PATIENT):
             await until(lambda: _handled(agent, 30))
         assert await state_of(protected) is CircuitState.DISABLED
@@ -185,7 +185,7 @@ class TestAcrossProcesses:
         async with guarded(lasting_url, wait_in_open=60.0) as callosum:
             dialogue = await callosum.open_dialogue("failing")
             await say(callosum, dialogue, *range(10))
-            async with callosum.attach(Handler(fail), Tract.EXTERNAL, "tool", delivery=PATIENT):
+            async with callosum.attach(ScriptedAgent(fail), Tract.EXTERNAL, "tool", delivery=PATIENT):
                 opened = await until_state(callosum, CircuitState.OPEN)
         async with CorpusCallosum.open(lasting_url) as later:
             with pytest.raises(CallNotPermittedError) as refused:
@@ -196,7 +196,7 @@ class TestAcrossProcesses:
         async with guarded(lasting_url) as one, guarded(lasting_url) as other:
             dialogue = await one.open_dialogue("failing")
             await say(one, dialogue, *range(30))
-            agents = [Handler(fail), Handler(fail)]
+            agents = [ScriptedAgent(fail), ScriptedAgent(fail)]
             async with (
                 one.attach(agents[0], Tract.EXTERNAL, "tool 1", delivery=PATIENT),
                 other.attach(agents[1], Tract.EXTERNAL, "tool 2", delivery=PATIENT),
