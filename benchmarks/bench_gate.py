@@ -5,8 +5,8 @@ which nearly half of the calls fail and some are slow: whether it lets a send pa
 of the last 100 calls, and in one of the last 100 seconds, of which each has a thousand or just one; and beside
 them a call of a function that does nothing. The loop around them counts in all.
 
-What does one tract's trouble do to the other one? Messages at a steady pace into both, of one service on a private
-Redis server with fsync everysec: from just before the send to the handler, in the one, while the handler of the
+What does one tract's trouble do to the other one? Messages at a steady pace into both, of one service on a SQLite
+file, and on a private Redis server with fsync everysec: from just before the send to the handler, in the one, while the handler of the
 other fails at every message, or fails and recovers in turn, beside when both are well. The second figure of a pair
 is by how much it takes longer.
 
@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Callable
 from itertools import repeat
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -105,6 +106,10 @@ def gates(count: int, rounds: int) -> Report:
 
 def measured(count: int, rounds: int, seconds: float) -> dict[str, Report]:
     results = {f"One circuit, {count:,} outcomes a round": gates(count, rounds)}
+    with TemporaryDirectory() as directory:
+        results["SQLite, one tract, until it is handled"] = asyncio.run(
+            neighbours(f"sqlite:///{directory}/bench.db", rounds, seconds)
+        )
     with private_server("everysec") as server:
         where = f"{server.binary.name}, fsync everysec"
         results[f"{where}, one tract, until it is handled"] = asyncio.run(neighbours(server.url, rounds, seconds))

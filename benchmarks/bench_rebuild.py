@@ -148,6 +148,41 @@ async def _round(
     return traffic, rebuilt, took
 
 
+class Rounds(msgspec.Struct):
+    """What came out of rounds with a rebuild under way and without. Medians of each round's sends, in seconds."""
+
+    without: list[float] = msgspec.field(default_factory=list)
+    during: list[float] = msgspec.field(default_factory=list)
+    rates: list[float] = msgspec.field(default_factory=list)
+    reads: int = 0
+    older: int = 0
+
+
+async def _rounds(callosum: CorpusCallosum, rounds: int, seconds: float) -> Rounds:
+    """In turns; a round without a rebuild is as long as the last one with."""
+    found = Rounds()
+    for number in range(2 * rounds):
+        rebuilds = number % 4 in {1, 2}
+        traffic, rebuilt, took = await _round(callosum, rebuilds=rebuilds, seconds=seconds)
+        (found.during if rebuilds else found.without).append(median(traffic.latencies))
+        if rebuilds:
+            if {one.verdict for one in rebuilt} != {Verdict.IDENTICAL}:
+                raise SystemExit(f"A rebuild was not identical: {rebuilt}")
+            found.rates.append(rebuilt[-1].messages / rebuilt[-1].seconds)
+            found.reads, found.older, seconds = found.reads + traffic.reads, found.older + traffic.older, took
+    return found
+
+
+async def _as_of(callosum: CorpusCallosum, positions: list[int]) -> list[float]:
+    """Seconds for a measure as of each of them."""
+    times: list[float] = []
+    for position in positions:
+        started = time.perf_counter()
+        await callosum.consciousness_metrics(Kind.LIVE, as_of=position)
+        times.append(time.perf_counter() - started)
+    return times
+
+
 async def measured(url: str, rounds: int, moments: int) -> Report:
     settings = Settings(url=url, deliver=False, capacity=0)
     async with CorpusCallosum.open(settings=settings) as callosum:
@@ -157,41 +192,23 @@ async def measured(url: str, rounds: int, moments: int) -> Report:
         with ProcessPoolExecutor(1, get_context("spawn")) as another:
             elsewhere = await asyncio.get_running_loop().run_in_executor(another, _ages_elsewhere, url)
         head = (await callosum.consciousness_metrics()).position
-        alone = await callosum.projections.rebuild()
-        without: list[float] = []
-        during: list[float] = []
-        rates: list[float] = []
-        reads = older = 0
-        seconds = alone[-1].seconds
-        for number in range(2 * rounds):
-            rebuilds = number % 4 in {1, 2}
-            traffic, rebuilt, took = await _round(callosum, rebuilds=rebuilds, seconds=seconds)
-            (during if rebuilds else without).append(median(traffic.latencies))
-            if rebuilds:
-                if {one.verdict for one in rebuilt} != {Verdict.IDENTICAL}:
-                    raise SystemExit(f"A rebuild was not identical: {rebuilt}")
-                rates.append(rebuilt[-1].messages / rebuilt[-1].seconds)
-                reads, older, seconds = reads + traffic.reads, older + traffic.older, took
-        chance = random.Random(1)  # no secret
-        positions = sorted(chance.sample(range(1, head), min(moments, head - 1)))
-        times: list[float] = []
-        for position in positions:
-            started = time.perf_counter()
-            await callosum.consciousness_metrics(Kind.LIVE, as_of=position)
-            times.append(time.perf_counter() - started)
+        alone = (await callosum.projections.rebuild())[-1]
+        found = await _rounds(callosum, rounds, alone.seconds)
+        positions = sorted(random.Random(1).sample(range(1, head), min(moments, head - 1)))  # no secret
+        times = await _as_of(callosum, positions)
     return Report(
-        messages=alone[-1].messages,
+        messages=alone.messages,
         fresh_ms=median(fresh) * 1000,
         fresh_max_ms=max(fresh) * 1000,
         fresh_elsewhere_ms=median(elsewhere) * 1000,
         fresh_elsewhere_max_ms=max(elsewhere) * 1000,
-        alone_messages_a_second=alone[-1].messages / alone[-1].seconds,
-        messages_a_second=median(rates),
-        send_ms=median(without) * 1000,
-        send_during_rebuild_ms=median(during) * 1000,
-        send_ratio=median(b / a for a, b in zip(without, during, strict=True)),
-        reads=reads,
-        older=older,
+        alone_messages_a_second=alone.messages / alone.seconds,
+        messages_a_second=median(found.rates),
+        send_ms=median(found.without) * 1000,
+        send_during_rebuild_ms=median(found.during) * 1000,
+        send_ratio=median(b / a for a, b in zip(found.without, found.during, strict=True)),
+        reads=found.reads,
+        older=found.older,
         as_of_ms=median(times) * 1000,
         as_of_max_ms=max(times) * 1000,
         unequal=_unequal(url, positions),

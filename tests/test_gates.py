@@ -46,6 +46,14 @@ async def _handled(agent: ScriptedAgent, count: int) -> bool:
     return agent.handled >= count
 
 
+async def _state_after_failures(callosum: CorpusCallosum) -> CircuitState:
+    """Of the external circuit, after thrice as many as its window holds."""
+    agent = ScriptedAgent(fail)
+    async with callosum.attach(agent, Tract.EXTERNAL, "tool", delivery=PATIENT):
+        await until(lambda: _handled(agent, 30))
+    return await state_of(callosum)
+
+
 @pytest.fixture
 async def protected(url: str) -> AsyncIterator[CorpusCallosum]:
     async with guarded(url) as callosum:
@@ -139,10 +147,7 @@ class TestCircuit:
         async with guarded(url, ignored_errors=["ConnectionError"]) as callosum:
             dialogue = await callosum.open_dialogue("ignored")
             await say(callosum, dialogue, *range(3))
-            agent = ScriptedAgent(fail)
-            async with callosum.attach(agent, Tract.EXTERNAL, "tool", delivery=PATIENT):
-                await until(lambda: _handled(agent, 30))
-            assert await state_of(callosum) is CircuitState.CLOSED
+            assert await _state_after_failures(callosum) is CircuitState.CLOSED
 
     async def test_what_nobody_has_tried_to_the_end_is_no_call(self, protected: CorpusCallosum) -> None:
         dialogue = await protected.open_dialogue("no calls")
@@ -170,10 +175,7 @@ class TestByHand:
         await protected.gates.force(Tract.EXTERNAL, CircuitState.DISABLED, by="ann", why="an experiment")
         dialogue = await protected.open_dialogue("disabled")
         await say(protected, dialogue, *range(3))
-        agent = ScriptedAgent(fail)
-        async with protected.attach(agent, Tract.EXTERNAL, "tool", delivery=PATIENT):
-            await until(lambda: _handled(agent, 30))
-        assert await state_of(protected) is CircuitState.DISABLED
+        assert await _state_after_failures(protected) is CircuitState.DISABLED
 
     async def test_half_open_is_refused(self, protected: CorpusCallosum) -> None:
         with pytest.raises(InvalidCommandError):
