@@ -6,9 +6,9 @@ of the last 100 calls, and in one of the last 100 seconds, of which each has a t
 them a call of a function that does nothing. The loop around them counts in all.
 
 What does one tract's trouble do to the other one? Messages at a steady pace into both, of one service on a SQLite
-file, and on a private Redis server with fsync everysec: from just before the send to the handler, in the one, while the handler of the
-other fails at every message, or fails and recovers in turn, beside when both are well. The second figure of a pair
-is by how much it takes longer.
+file, and on a private Redis server with fsync everysec: from just before the send to the handler, in the one, while
+the handler of the other fails at every message, or fails and recovers in turn, beside when both are well. The
+second figure of a pair is by how much it takes longer.
 
 How soon is who sends into a full tract, or one whose circuit is open, refused? By a process that knows of it.
 
