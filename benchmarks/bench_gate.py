@@ -5,8 +5,8 @@ which nearly half of the calls fail and some are slow: whether it lets a send pa
 of the last 100 calls, and in one of the last 100 seconds, of which each has a thousand or just one; and beside
 them a call of a function that does nothing. The loop around them counts in all.
 
-What does one tract's trouble do to the other one? Messages at a steady pace into both, of one service on a SQLite
-file, and on a private Redis server with fsync everysec: from just before the send to the handler, in the one, while
+What does one tract's trouble do to the other one? Messages at a steady pace into both, of one service on SQLite,
+and on a private Redis server with fsync everysec: from just before the send to the handler, in the one, while
 the handler of the other fails at every message, or fails and recovers in turn, beside when both are well. The
 second figure of a pair is by how much it takes longer.
 

@@ -2,13 +2,11 @@
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
-from functools import partial
 from uuid import UUID
 
 import pytest
 
-from application.admission import WhenFull
+from application.admission import Admission, WhenFull
 from application.inbox import Inbox
 from application.recorder import LogRecorder
 from corpus_callosum import (
@@ -17,6 +15,7 @@ from corpus_callosum import (
     Fail,
     Gate,
     InvalidCommandError,
+    Recorded,
     Subscription,
     Tract,
     Wait,
@@ -46,7 +45,35 @@ class TestRefusing:
                 assert refused.value.retry_after > 0
             async with callosum.subscribe(Tract.EXTERNAL, "tool") as subscription:
                 await ack(subscription, 1)
-                await until(partial(_said, callosum, dialogue, 3))
+                await say(callosum, dialogue, 3)
+
+    async def test_room_that_its_own_ack_makes_is_known_before_the_store_tells_of_it(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Admission, "_hear", lambda *_: None)
+        async with bounded(url, 1) as callosum:
+            dialogue = await callosum.open_dialogue("full")
+            await say(callosum, dialogue, 1)
+            with pytest.raises(BackpressureError):
+                await say(callosum, dialogue, 2)
+            async with callosum.subscribe(Tract.EXTERNAL, "tool") as subscription:
+                await ack(subscription, 1)
+                await say(callosum, dialogue, 2)
+
+    async def test_how_many_were_refused_is_not_recorded_again_too_soon(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("application.admission._COUNT_AFTER", 0.01)
+        monkeypatch.setattr("application.admission._COUNT_EVERY", 0.5)
+        async with guarded(url, capacity=1) as callosum:
+            dialogue = await callosum.open_dialogue("full")
+            await say(callosum, dialogue, 1)
+            recorded: list[Recorded] = []
+            while len(recorded) < 2:
+                with pytest.raises(BackpressureError):
+                    await say(callosum, dialogue, 2)
+                recorded = [*await gate_events(callosum, Gate.AdmissionCounted)]
+            assert recorded[1].at - recorded[0].at >= 450
 
     async def test_what_is_recorded_gets_its_receipt_though_the_tract_is_full(self, url: str) -> None:
         async with bounded(url, 1) as callosum:
@@ -102,13 +129,6 @@ class TestRefusing:
             assert isinstance(told[0], Gate.BackpressureEngaged)
             assert isinstance(told[1], Gate.BackpressureRelieved)
             assert (told[0].backlog, told[1].backlog, told[1].capacity) == (8, 3, 10)
-
-
-async def _said(callosum: CorpusCallosum, dialogue: UUID, payload: object) -> bool:
-    with suppress(BackpressureError):  # a server tells of room a moment later
-        await say(callosum, dialogue, payload)
-        return True
-    return False
 
 
 async def _counted(callosum: CorpusCallosum, count: int) -> bool:

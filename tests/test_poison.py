@@ -177,6 +177,20 @@ def test_event_is_tried_again_by_itself(models: ReadModels, poisoned: Callable[.
     assert counts(models) == {"1": 3, "2": 3, "3": 3}
 
 
+@pytest.mark.parametrize("position", [1, 5, 9])
+def test_event_that_can_be_read_again_is_folded_when_it_is_tried_again(models: ReadModels, position: int) -> None:
+    log = written()
+    log.unreadable = position
+    runner = runner_of(log, models, Counted, OnError.FAIL)
+    with running(runner, log):
+        with pytest.raises(ProjectionFailedError, match=f"before position {position}"):
+            runner.wait_for(9, 20)
+        log.unreadable = None
+        models.order("counted", paused=False)
+        until(lambda: runner.checkpoint.position == 9)
+    assert counts(models) == {"1": 3, "2": 3, "3": 3}
+
+
 def trouble_attempts(models: ReadModels) -> int:
     with reading(models, Counted()) as connection:
         trouble = read_trouble(connection)
