@@ -1038,7 +1038,7 @@ MUTATIONS: Final = (
         "        if any(settlement in self.settlements for settlement in settlements):\n"
         "            raise RepeatedError\n",
         "",
-        (f"{DEAD}::TestRedriving::test_two_at_once_redrive_each_letter_once",),
+        (f"{DEAD}::TestRedriving::test_two_in_one_round_redrive_a_letter_once",),
     ),
     Mutation(
         "hand-out-a-whole-line",

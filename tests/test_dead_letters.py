@@ -1,10 +1,14 @@
 """What was given up is kept with its reason, and can be delivered again, or given up for good."""
 
 import asyncio
+from threading import Event
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from application.bells import Offers
+from application.commands import Command
 from application.dead_letters import DeadLetters
 from corpus_callosum import (
     BackpressureError,
@@ -132,15 +136,38 @@ class TestRedriving:
             assert [each.message.payload for each in await callosum.dead_letters.find()] == [1]
 
     @pytest.mark.parametrize("count", [1, 20])
-    async def test_two_at_once_redrive_each_letter_once(
+    async def test_several_at_once_redrive_each_letter_once(
         self, callosum: CorpusCallosum, dialogue: UUID, count: int
     ) -> None:
         await say(callosum, dialogue, *range(count))
         await bury(callosum, count)
-        first, second = await asyncio.gather(callosum.dead_letters.redrive(), callosum.dead_letters.redrive())
-        assert first + second == count
+        assert sum(await asyncio.gather(*(callosum.dead_letters.redrive() for _ in range(6)))) == count
         events = [r.event async for r in callosum.replay() if isinstance(r.event, Dialogue.Redriven)]
         assert sorted(sequence for event in events for sequence in event.sequences) == list(range(1, count + 1))
+
+    async def test_two_in_one_round_redrive_a_letter_once(
+        self, callosum: CorpusCallosum, dialogue: UUID, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await say(callosum, dialogue, 1)
+        await bury(callosum, 1)
+        writer, begun, both_wait = callosum._open.writer, Event(), Event()
+        commit = writer._commit
+
+        def later(commands: list[Command[Any]], offers: Offers) -> list[object]:
+            begun.set()
+            assert both_wait.wait(10)
+            return commit(commands, offers)
+
+        monkeypatch.setattr(writer, "_commit", later)
+        opening = asyncio.create_task(callosum.open_dialogue("the round before"))
+        assert await asyncio.to_thread(begun.wait, 10)
+        redriving = [asyncio.create_task(callosum.dead_letters.redrive()) for _ in range(2)]
+        async with asyncio.timeout(10):
+            while writer._queue.qsize() < 2:  # noqa: ASYNC110  # nothing tells of it
+                await asyncio.sleep(0)
+        both_wait.set()
+        assert sorted(await asyncio.gather(*redriving)) == [0, 1]
+        await opening
 
     async def test_a_reason_is_text(self, callosum: CorpusCallosum) -> None:
         with pytest.raises(InvalidCommandError, match="reason"):
