@@ -1,11 +1,13 @@
 """Senders that wait for room in a tract: first come, first served.
 
 One task looks at the tract as long as anybody waits: when it is told that something was settled, or where the
-store tells nobody of other processes, every now and then. It lets in as many as there is room for, and looks again
-when these have sent.
+store tells nobody of other processes, every now and then. It lets in as many as there is room for, and lets these
+send before it looks again. It does not look just because they have sent: then a process that has had room would
+be the first to have the next, before those who must first be told.
 """
 
 import asyncio
+import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -130,10 +132,12 @@ class WaitingRoom:
                 for turn in invited:
                     turn.come.set()
                 if invited:
+                    all_of_them = not self._line
                     await asyncio.gather(*(turn.over.wait() for turn in invited))
-                    continue
+                    if all_of_them:
+                        continue  # there may be room for who has come meanwhile
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), wait)
+                await asyncio.wait_for(self._changed.wait(), wait and _about(wait))
 
     def _to_invite(self, level: Level, low: int) -> int:
         """How many at the head of the line: those that there is room for, or that are to be refused for good.
@@ -149,3 +153,8 @@ class WaitingRoom:
             return 0
         taken = accumulate(turn.count for turn in self._line)
         return sum(1 for _ in takewhile(lambda count: level.backlog + count <= capacity, taken))
+
+
+def _about(seconds: float) -> float:
+    """Or processes that look one after the other would go on so, and who comes after the longest gap find most."""
+    return random.uniform(0.5, 1.5) * seconds  # noqa: S311  # no secret
