@@ -159,12 +159,7 @@ class Admission:
         self._counted: dict[Tract, _Counts] = {}
         self._recording: asyncio.TimerHandle | None = None
         self._recorded_at = -_COUNT_EVERY
-        self._rooms = {
-            tract: WaitingRoom(
-                tract, partial(reader.call, inbox.level, tract), partial(settings, tract), inbox.look_every
-            )
-            for tract in Tract
-        }
+        self._rooms = {tract: WaitingRoom(tract, reader, inbox, partial(settings, tract)) for tract in Tract}
         inbox.listen(self._ring)
         inbox.listen_for_room(self._hear)
 
@@ -243,9 +238,10 @@ class Admission:
     ) -> list[Receipt]:
         """Who comes later waits behind those who wait, though there may be room for it."""
         counts = Counter(message.target for message in messages)
-        full = next((tract for tract in self._rooms if tract in counts and len(self._rooms[tract])), None)
+        full = next((tract for tract in self._rooms if tract in counts and self._rooms[tract].in_use), None)
         until, had_turn = self._loop.time() + patience, False
-        if full is not None:
+        waited = full is not None and len(self._rooms[full]) > 0
+        if full is not None and waited:
             self._of(full).waited += len(messages)
         while True:
             try:
@@ -259,9 +255,9 @@ class Admission:
             except BackpressureError as error:
                 if counts[error.tract] > error.capacity or self._loop.time() >= until:
                     raise  # it never fits, or not in time
-                if full is None:
+                if not waited:
                     self._of(error.tract).waited += len(messages)
-                full = error.tract
+                full, waited = error.tract, True
 
     def _count(self, refusal: _Refusal, messages: int) -> None:
         counts = self._of(refusal.tract)

@@ -13,6 +13,9 @@ and then either put it back, or settle it with `Then.SHED` in the append that ta
 A dead letter is held under a lease that never ends (`DEAD_LETTERS`) until it is settled once more: handed out
 again, from the first attempt on, or done with.
 
+Senders that wait for room in a full tract do so in their process's *waiting room*; the store sees to it that they
+are let in as often as those of the other ones (`Inbox.let_in`).
+
 A tract's *gate* lets everything through, or nothing, or so many deliveries as there are permits (`GateChange`). A
 delivery takes a permit; when it ends without having been a call (`Settlement.is_call`), or with its lease, the
 permit is there again, unless the gate's circuit has moved on.
@@ -34,6 +37,7 @@ from application.passage import Passage
 
 __all__ = [
     "DEAD_LETTERS",
+    "ROOM_LEASE",
     "Arrival",
     "Buried",
     "Handed",
@@ -55,6 +59,9 @@ __all__ = [
 
 DEAD_LETTERS: Final = "dead"
 """The lease of the dead letters."""
+
+ROOM_LEASE: Final = 1000
+"""Milliseconds for which the others wait for a waiting room that does not ask any more."""
 
 
 def slot_of(position: int, index: int) -> int:
@@ -346,6 +353,25 @@ class Inbox(ABC):
     @abstractmethod
     def put_back(self, tract: str, lease: str) -> None:
         """What a lease of `take_lowest` still holds waits again, as before; nothing, when it has ended."""
+
+    @abstractmethod
+    def let_in(self, tract: str, room: str, wanted: int, waiting: int) -> int:
+        """Let senders of a waiting room in; how many, at most `wanted`.
+
+        So many that each sender of this one has been let in at most once more, on the average, than each of the
+        one that is furthest behind, of those where somebody waits and that have asked within `ROOM_LEASE`. Who
+        comes has missed nothing.
+
+        Args:
+            tract: for which they wait.
+            room: an id of the waiting room.
+            wanted: how many the tract has room for; 0: to be known as waiting, still.
+            waiting: how many wait there, at least 1.
+        """
+
+    @abstractmethod
+    def leave(self, tract: str, room: str) -> None:
+        """Nobody waits there now. If somebody comes within `ROOM_LEASE`, what was let in before counts."""
 
     @abstractmethod
     def dead(self, tract: str, *, after: int, limit: int) -> Sequence[Buried]:

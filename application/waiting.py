@@ -1,25 +1,26 @@
 """Senders that wait for room in a tract: first come, first served.
 
 One task looks at the tract as long as anybody waits: when it is told that something was settled, or where the
-store tells nobody of other processes, every now and then. It lets in as many as there is room for, and lets these
-send before it looks again. It does not look just because they have sent: then a process that has had room would
-be the first to have the next, before those who must first be told.
+store tells nobody of other processes, every now and then. It lets in as many as there is room for, and looks again
+when these have sent. Processes do not get ahead of each other: the store has one that is ahead wait until the
+others have caught up (`Inbox.let_in`).
 """
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from itertools import accumulate, takewhile
+from itertools import accumulate, islice, takewhile
 from typing import Final
+from uuid import uuid4
 
 from eventsourcing.persistence import PersistenceError
 
 from application.commit import retry_after
 from application.errors import CallosumClosedError
-from application.inbox import Level
+from application.inbox import ROOM_LEASE, Inbox, Level
 from application.passage import Passage
+from application.reading import Reader
 from domain.errors import BackpressureError
 from domain.gate_settings import GateSettings
 from domain.tract import Tract
@@ -30,11 +31,23 @@ _RETRY: Final = 0.2
 """Seconds before a store that is away is asked again."""
 
 
-class _Turn:
-    """Of one sender, for `count` messages. `come` is set when it is to send, `over` when it has, or does not."""
+_ASK_AGAIN: Final = 0.02
+"""Seconds before the store is asked again whether others have caught up: nobody tells of it."""
 
-    def __init__(self, count: int) -> None:
+_STAY: Final = ROOM_LEASE / 2000
+"""Seconds after which it is told that somebody waits, still."""
+
+
+class _Turn:
+    """Of one sender, for `count` messages. `come` is set when it is to send, `over` when it has, or does not.
+
+    Attributes:
+        again: whether it had its turn before.
+    """
+
+    def __init__(self, count: int, *, again: bool) -> None:
         self.count = count
+        self.again = again
         self.come = asyncio.Event()
         self.over = asyncio.Event()
 
@@ -44,30 +57,33 @@ class WaitingRoom:
 
     Args:
         tract: whose.
-        level: asks the store how full the tract is.
+        reader: calls the store.
+        inbox: tells how full the tract is, and how many may be let in.
         settings: of its gate.
-        look_every: seconds between looks at what nobody tells of; None: all is told.
     """
 
     def __init__(
-        self,
-        tract: Tract,
-        level: Callable[[], Awaitable[Level]],
-        settings: Callable[[], Awaitable[GateSettings]],
-        look_every: float | None,
+        self, tract: Tract, reader: Reader, inbox: Inbox, settings: Callable[[], Awaitable[GateSettings]]
     ) -> None:
         self._tract = tract
-        self._level = level
+        self._reader = reader
+        self._inbox = inbox
+        self._id = uuid4().hex
         self._last = Level(0, None)
         self._settings = settings
-        self._look_every = look_every
         self._line: deque[_Turn] = deque()
         self._changed = asyncio.Event()
+        self._joined = asyncio.Event()
         self._usher: asyncio.Task[None] | None = None
         self._closed = False
 
     def __len__(self) -> int:
         return len(self._line)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether who comes has to take its turn: somebody waits, or did a moment ago."""
+        return self._usher is not None and not self._usher.done()
 
     def look(self) -> None:
         """Something was settled: there may be room."""
@@ -87,9 +103,10 @@ class WaitingRoom:
             CallosumClosedError: the service was closed meanwhile.
         """
         self._check_open()
-        turn = _Turn(count)
+        turn = _Turn(count, again=first)
         (self._line.appendleft if first else self._line.append)(turn)
-        if self._usher is None or self._usher.done():
+        self._joined.set()
+        if not self.in_use:
             self._usher = asyncio.create_task(self._let_in())
         try:
             try:
@@ -114,36 +131,50 @@ class WaitingRoom:
         self._closed = True
         for turn in self._line:
             turn.come.set()
-        if self._usher is not None:
+        if self._usher is not None and self.in_use:
             self._usher.cancel()
             await asyncio.gather(self._usher, return_exceptions=True)
+            await self._leave()
 
     async def _let_in(self) -> None:
-        while self._line:
+        while await self._somebody():
             self._changed.clear()
-            wait = self._look_every
             try:
-                level = self._last = await self._level()
-                low = (await self._settings()).low
+                wanted = await self._wanted()
+                invited = [self._line.popleft() for _ in range(await self._allowed(wanted))]
             except PersistenceError:
-                wait = _RETRY
-            else:
-                invited = [self._line.popleft() for _ in range(self._to_invite(level, low))]
-                for turn in invited:
-                    turn.come.set()
-                if invited:
-                    all_of_them = not self._line
-                    await asyncio.gather(*(turn.over.wait() for turn in invited))
-                    if all_of_them:
-                        continue  # there may be room for who has come meanwhile
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), wait and _about(wait))
+                await self._told_within(_RETRY)
+                continue
+            for turn in invited:
+                turn.come.set()
+            await asyncio.gather(*(turn.over.wait() for turn in invited))
+            if not invited:
+                await self._told_within(_ASK_AGAIN if wanted else min(self._inbox.look_every or _STAY, _STAY))
 
-    def _to_invite(self, level: Level, low: int) -> int:
+    async def _somebody(self) -> bool:
+        """Whether somebody waits, or does within as long as the store remembers what was let in."""
+        if not self._line:
+            self._joined.clear()
+            await self._leave()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._joined.wait(), ROOM_LEASE / 1000)
+        return bool(self._line)
+
+    async def _leave(self) -> None:
+        with suppress(PersistenceError):  # or others wait for it as long as the store remembers it
+            await self._reader.call(self._inbox.leave, self._tract, self._id)
+
+    async def _told_within(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), seconds)
+
+    async def _wanted(self) -> int:
         """How many at the head of the line: those that there is room for, or that are to be refused for good.
 
         There is room once the backlog is down to the low watermark.
         """
+        level = self._last = await self._reader.call(self._inbox.level, self._tract)
+        low = (await self._settings()).low
         capacity = level.capacity or 0
         if not capacity or level.passage is Passage.SHUT:
             return len(self._line)
@@ -154,7 +185,9 @@ class WaitingRoom:
         taken = accumulate(turn.count for turn in self._line)
         return sum(1 for _ in takewhile(lambda count: level.backlog + count <= capacity, taken))
 
-
-def _about(seconds: float) -> float:
-    """Or processes that look one after the other would go on so, and who comes after the longest gap find most."""
-    return random.uniform(0.5, 1.5) * seconds  # noqa: S311  # no secret
+    async def _allowed(self, wanted: int) -> int:
+        """How many of those the others let go ahead. Who had its turn before has been counted."""
+        counted = sum(turn.again for turn in islice(self._line, wanted))
+        waiting = max(1, len(self._line))
+        allowed = await self._reader.call(self._inbox.let_in, self._tract, self._id, wanted - counted, waiting)
+        return min(counted + allowed, len(self._line))

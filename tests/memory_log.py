@@ -153,8 +153,9 @@ def dump(models: ReadModels, projection: Projection) -> dict[str, list[tuple[obj
     """All rows of the read model that serves, and how far it is."""
     with reading(models, projection) as connection:
         checkpoint = read_checkpoint(connection)
-        assert checkpoint is not None
-        place: list[tuple[object, ...]] = [(checkpoint.position, checkpoint.chain, checkpoint.epoch)]
+        place: list[tuple[object, ...]] = []
+        if checkpoint is not None:  # there is none before a runner has begun
+            place.append((checkpoint.position, checkpoint.chain, checkpoint.epoch))
         return rows_of(connection, projection) | {"checkpoint": place}
 
 

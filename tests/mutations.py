@@ -18,6 +18,7 @@ INBOX: Final = "infrastructure/sqlite/inbox.py"
 APPENDING: Final = "infrastructure/sqlite/appending.py"
 LEASES: Final = "infrastructure/sqlite/leases.py"
 GATES: Final = "infrastructure/sqlite/gates.py"
+WAITING_ROOMS: Final = "infrastructure/sqlite/waiting.py"
 SHEDDING: Final = "application/shedding.py"
 SUBSCRIPTION: Final = "application/subscription.py"
 CODEC: Final = "application/codec.py"
@@ -1167,6 +1168,27 @@ MUTATIONS: Final = (
         "min(low, capacity - self._line[0].count)",
         "capacity - self._line[0].count",
         (f"{ADMISSION}::TestWaiting::test_who_waits_is_let_in_when_the_backlog_is_down_to_the_low_watermark",),
+    ),
+    Mutation(
+        "let-a-process-go-ahead",
+        WAITING_ROOMS,
+        "if self.others is None:",
+        "if self.others is None or True:",
+        (f"{GATES_IN_FILE}::test_no_waiting_room_gets_ahead_by_more_than_once_for_each_of_its_senders",),
+    ),
+    Mutation(
+        "forget-what-was-let-in",
+        WAITING_ROOMS,
+        "max(rounds, others or 0.0) if idle else rounds",
+        "others or 0.0 if idle else rounds",
+        (f"{GATES_IN_FILE}::test_who_leaves_and_comes_again_is_as_far_ahead_as_before",),
+    ),
+    Mutation(
+        "wait-for-a-process-that-died",
+        WAITING_ROOMS,
+        "now + ROOM_LEASE",
+        "now + 60 * ROOM_LEASE",
+        (f"{GATES_IN_FILE}::test_nobody_waits_for_one_that_does_not_ask_any_more",),
     ),
     Mutation(
         "name-one-of-those-that-are-shed",

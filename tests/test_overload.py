@@ -323,7 +323,7 @@ async def test_thirty_seconds_of_overload_leave_the_tract_within_its_capacity(la
 
 
 @pytest.mark.stress
-async def test_who_waits_in_a_process_gets_the_same_share_as_the_others_of_it(lasting_url: str) -> None:
+async def test_who_waits_gets_the_same_share_in_whatever_process(lasting_url: str) -> None:
     async with CorpusCallosum.open(settings=Settings(url=lasting_url, gate={"capacity": 50})) as callosum:
         dialogues = [await callosum.open_dialogue("crowded") for _ in range(SENDERS)]
         with running(CONSUMER, lasting_url) as consumer:
@@ -333,6 +333,7 @@ async def test_who_waits_in_a_process_gets_the_same_share_as_the_others_of_it(la
     sums = [sum(each) for each in admitted]
     sys.stdout.write(
         f"\nadmissions of each process: {sums}, min/max {min(sums) / max(sums):.2f}\n"
-        f"of each sender, min/max within a process: {listed((min(each) / max(each) for each in admitted), 2)}\n"
+        f"of each sender, min/max within a process: {listed((min(each) / max(each) for each in admitted), 2)}; "
+        f"of all: {min(map(min, admitted)) / max(map(max, admitted)):.2f}\n"
     )
-    assert all(min(each) / max(each) >= 0.8 for each in admitted)
+    assert min(map(min, admitted)) / max(map(max, admitted)) >= 0.8

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from application.inbox import (
     DEAD_LETTERS,
+    ROOM_LEASE,
     Buried,
     Handed,
     Holding,
@@ -27,6 +28,8 @@ __all__ = ["RedisInbox"]
 _LEVEL: Final = ("backlog", "capacity", "passage", "generation", "permits", "retry_at")
 _TAKE: Final = Script("inbox", "taking", "take")
 _TAKE_LOWEST: Final = Script("inbox", "taking", "take_lowest")
+_LEAVE: Final = Script("inbox", "leave")
+_LET_IN: Final = Script("inbox", "let_in")
 _PUT_BACK: Final = Script("inbox", "put_back")
 _JOIN: Final = Script("inbox", "join")
 _EXTEND: Final = Script("inbox", "extend")
@@ -67,6 +70,12 @@ class RedisInbox(Inbox):
 
     def put_back(self, tract: str, lease: str) -> None:
         self._run(_PUT_BACK, tract, lease)
+
+    def let_in(self, tract: str, room: str, wanted: int, waiting: int) -> int:
+        return wire.integer(self._run(_LET_IN, tract, room, wanted, waiting, ROOM_LEASE))
+
+    def leave(self, tract: str, room: str) -> None:
+        self._run(_LEAVE, tract, room)
 
     def dead(self, tract: str, *, after: int, limit: int) -> Sequence[Buried]:
         keys = self._datastore.keys

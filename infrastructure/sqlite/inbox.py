@@ -29,6 +29,7 @@ from infrastructure.sqlite.gates import level
 from infrastructure.sqlite.leases import anything_waits, end_leases, is_newest, release, take_some, waits
 from infrastructure.sqlite.lines import CREATE_LINES, is_ordered
 from infrastructure.sqlite.shedding import take_lowest
+from infrastructure.sqlite.waiting import CREATE_WAITING, WaitingRooms
 
 __all__ = ["CREATE_INBOX", "SQLiteInbox"]
 
@@ -46,6 +47,7 @@ _TABLES: Final = {
     "PRIMARY KEY (tract)",
     "inbox_generations": "consumer TEXT, generation INTEGER, PRIMARY KEY (tract, consumer)",
     **CREATE_LINES,
+    **CREATE_WAITING,
 }
 CREATE_INBOX: Final = [
     f"CREATE TABLE IF NOT EXISTS {name} (tract TEXT, {columns}) WITHOUT ROWID" for name, columns in _TABLES.items()
@@ -77,6 +79,7 @@ class SQLiteInbox(Inbox):
         self._clock = clock
         self._rings: list[Callable[[str], None]] = []
         self._rooms: list[Callable[[str, int], None]] = []
+        self._waiting = WaitingRooms(datastore, clock)
 
     def configure(self, tract: str, capacity: int) -> None:
         with self._datastore.transaction(commit=True) as c:
@@ -173,6 +176,12 @@ class SQLiteInbox(Inbox):
         with self._datastore.transaction(commit=True) as c:
             release(c, tract, lease)
         self.ring({tract})
+
+    def let_in(self, tract: str, room: str, wanted: int, waiting: int) -> int:
+        return self._waiting.let_in(tract, room, wanted, waiting)
+
+    def leave(self, tract: str, room: str) -> None:
+        self._waiting.leave(tract, room)
 
     def dead(self, tract: str, *, after: int, limit: int) -> Sequence[Buried]:
         with self._datastore.transaction(commit=False) as c:

@@ -1,15 +1,17 @@
-"""The contract of telling who waits for room in a tract."""
+"""The contract of telling who waits for room in a tract, and of letting them in."""
 
+from collections import Counter
 from collections.abc import Callable
 from queue import SimpleQueue
+from time import monotonic
 
 import pytest
 
-from application.inbox import Arrival, Inbox, Settlement, Then
+from application.inbox import ROOM_LEASE, Arrival, Inbox, Settlement, Then
 from application.passage import GateChange, Passage
 from application.recorder import AppendRefusedError, LogRecorder
 from tests.contract import Settings, opened_log
-from tests.contract.inbox_case import OUT, InboxCase, arrive, dead, done, redriven, run, settle, take
+from tests.contract.inbox_case import OUT, InboxCase, arrive, dead, done, redriven, run, settle, take, until
 from tests.contract.log_recorder import A, B, events
 
 __all__ = ["RoomContract", "listening"]
@@ -78,6 +80,67 @@ class RoomContract(InboxCase):
             told = listening(other)
             settle(log, 1, done("lease", 1000))
             assert told() == (OUT, 1)
+
+    # Letting in.
+
+    def test_a_waiting_room_that_is_alone_lets_in_all_that_there_is_room_for(self, inbox: Inbox) -> None:
+        assert [inbox.let_in(OUT, "a", wanted, 2) for wanted in (2, 0, 1, 9)] == [2, 0, 1, 9]
+
+    def test_no_waiting_room_gets_ahead_by_more_than_once_for_each_of_its_senders(self, inbox: Inbox) -> None:
+        assert inbox.let_in(OUT, "a", 0, 4) == inbox.let_in(OUT, "b", 0, 10) == 0
+        assert [inbox.let_in(OUT, "a", 3, 4) for _ in range(3)] == [3, 1, 0]
+        assert inbox.let_in(OUT, "b", 5, 10) == 5
+        assert inbox.let_in(OUT, "a", 9, 4) == 2
+        assert inbox.let_in(OUT, "b", 99, 10) == 20, "it was half a round behind, and may be half a round ahead"
+
+    def test_the_one_that_is_behind_may_always_go(self, inbox: Inbox) -> None:
+        rooms = {"a": 1, "b": 3, "c": 7}
+        for room, waiting in rooms.items():
+            inbox.let_in(OUT, room, 0, waiting)
+        let_in = Counter[str]()
+        for _ in range(300):
+            gone = {room: inbox.let_in(OUT, room, 2, waiting) for room, waiting in rooms.items()}
+            assert any(gone.values())
+            let_in.update(gone)
+        rounds = [let_in[room] / waiting for room, waiting in rooms.items()]
+        assert max(rounds) - min(rounds) <= 1 + 1e-6
+
+    def test_who_comes_later_has_missed_nothing(self, inbox: Inbox) -> None:
+        inbox.let_in(OUT, "a", 50, 1)
+        assert inbox.let_in(OUT, "b", 9, 1) == 1
+        assert inbox.let_in(OUT, "a", 9, 1) == 2
+
+    def test_nobody_waits_for_one_that_has_left(self, inbox: Inbox) -> None:
+        inbox.let_in(OUT, "a", 0, 1)
+        inbox.let_in(OUT, "b", 0, 1)
+        assert inbox.let_in(OUT, "a", 5, 1) == 1
+        inbox.leave(OUT, "b")
+        assert inbox.let_in(OUT, "a", 5, 1) == 5
+
+    def test_who_leaves_and_comes_again_is_as_far_ahead_as_before(self, inbox: Inbox) -> None:
+        inbox.let_in(OUT, "a", 0, 1)
+        inbox.let_in(OUT, "b", 0, 1)
+        assert inbox.let_in(OUT, "a", 5, 1) == 1
+        inbox.leave(OUT, "a")
+        inbox.leave(OUT, "a")
+        assert inbox.let_in(OUT, "a", 5, 1) == 0
+
+    def test_who_leaves_and_comes_again_has_missed_nothing_meanwhile(self, inbox: Inbox) -> None:
+        inbox.let_in(OUT, "a", 0, 1)
+        inbox.leave(OUT, "a")
+        inbox.let_in(OUT, "b", 5, 1)
+        assert inbox.let_in(OUT, "a", 5, 1) == 1
+
+    def test_nobody_waits_for_one_that_does_not_ask_any_more(self, inbox: Inbox) -> None:
+        inbox.let_in(OUT, "a", 0, 1)
+        inbox.let_in(OUT, "b", 0, 1)
+        began = monotonic()
+        until(lambda: inbox.let_in(OUT, "a", 5, 1), lambda allowed: allowed == 5)
+        assert monotonic() - began >= ROOM_LEASE / 1000 - 0.1
+
+    def test_waiting_rooms_of_another_tract_are_others(self, inbox: Inbox) -> None:
+        inbox.let_in("internal", "b", 0, 1)
+        assert inbox.let_in(OUT, "a", 5, 1) == 5
 
 
 def listening(log: LogRecorder) -> Told:

@@ -13,6 +13,8 @@
 --   pending:<tract>          hash: "priority recipient" -> how many of them are ready
 --   generations:<tract>      hash: consumer -> how often it has joined
 --   heads:<tract>            hash: dialogue -> slot; in an ordered tract, the one message of it that is not in line
+--   waiting:<tract>          hash: waiting room -> "how often each sender was let in, until when it is known",
+--                            and " idle" when nobody waits there now
 --   line:<tract>:<dialogue>  sorted set of runs "slot:count:priority:recipient", by text
 -- A pause before a message is handed out again is a lease of nobody. So is what is held to be shed, with the attempt that
 -- it has had.
