@@ -18,7 +18,9 @@ demo: $(VENV)/runtime
 
 test: lint
 	$(BIN)/python -m pytest --no-header -q -m timing
-	$(BIN)/python -m pytest --no-header -m 'not stress and not timing' -n 2 --dist worksteal --cov --cov-fail-under=90
+	$(BIN)/python -m pytest --no-header -q -m 'again and not stress and not timing' -n 2 --dist worksteal
+	$(BIN)/python -m pytest --no-header -m 'not again and not stress and not timing' -n 2 --dist worksteal \
+	  --cov --cov-fail-under=90
 
 lint: $(VENV)/development
 	$(BIN)/ruff check .

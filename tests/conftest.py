@@ -1,5 +1,6 @@
 """Stores to run the service's tests on. The next store adds itself here."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -24,6 +25,22 @@ STORES = {"sqlite file": None, **{binary.name: binary for binary in BINARIES[:1]
 
 IN_MEMORY_TOO = [*STORES, pytest.param("sqlite memory", marks=pytest.mark.stress)]
 """The store's own tests run in memory, too; what is above it, in the long run."""
+
+
+AGAIN = re.compile(
+    r"valkey|[Mm]emory|Reference|test_(circuit_laws|cli_stores|delivery_processes|delivery_windows|demo|durability"
+    r"|extending|gate_kills|gate_scenarios|gate_troubles|guarantees|linearizability|load|lost_tail|message|operations"
+    r"|overload|processes|projections|proxy|reactive_streams|readme|rebuild_kills|redis_faults|redis_kills|runs"
+    r"|timeline|windows)\.py"
+)
+"""Tests that run lines which others have run: on another store, in processes, a hundred times over."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Measuring coverage takes a test three times as long, so it is not where it tells nothing new."""
+    for item in items:
+        if AGAIN.search(item.nodeid):
+            item.add_marker(pytest.mark.again)
 
 
 @pytest.fixture(autouse=True)

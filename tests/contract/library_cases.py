@@ -4,10 +4,11 @@ import os
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from unittest import TestCase
 from uuid import UUID, uuid4
 
+import pytest
 from eventsourcing.persistence import (
     AggregateRecorder,
     ApplicationRecorder,
@@ -166,13 +167,21 @@ _OVER_THE_STORE: tuple[type[StoreCase], ...] = (
 )
 
 
+_ALWAYS: Final = (("uuid", 1), ("text", 0))
+"""The kinds of ids and first versions that are tested each time; the others in the long run."""
+
+
 def library_cases(store: Store) -> dict[str, type[TestCase]]:
     """Test case classes by name, to be put among a test module's globals: with every kind of id and version."""
     cases: list[tuple[str, type[StoreCase], dict[str, object]]] = [
         (
             f"{case.__name__}_{store.name}_{id_type}_from_{version}",
             case,
-            {"id_type": id_type, "INITIAL_VERSION": version},
+            {
+                "id_type": id_type,
+                "INITIAL_VERSION": version,
+                "pytestmark": [] if (id_type, version) in _ALWAYS else [pytest.mark.stress],
+            },
         )
         for case, id_type, version in product(_OVER_RECORDERS, ("uuid", "text"), (1, 0))
         if issubclass(case, RecorderTestCase)
