@@ -158,7 +158,7 @@ class Reader:
                 if not events and not await self._tail.beyond(after):
                     return
             except OperationalError as error:
-                await self._outlast(error, failures)
+                await self.outlast(error, failures)
                 failures += 1
                 continue
             failures = 0
@@ -166,8 +166,12 @@ class Reader:
                 yield event
                 after, chain = event.position, event.chain
 
-    async def _outlast(self, error: OperationalError, failures: int) -> None:
-        """Wait a little for a store that is away."""
+    async def grown(self, position: int) -> bool:
+        """Wait until the log's head is beyond `position`, or has gone back; False when the service was closed."""
+        return await self._tail.beyond(position)
+
+    async def outlast(self, error: OperationalError, failures: int) -> None:
+        """Wait a little for a store that is away, for the so-manieth time; a lost log is raised."""
         if isinstance(error, LogLostError):
             raise error
         if failures == 0:
