@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from application.errors import CallosumClosedError
 from application.log import DialogueLog
-from application.reading import Reader
+from application.reading import Reader, milliseconds
 from application.recorder import LogLostError
 from domain.errors import DialogueNotFoundError, InvalidCommandError
 from projections.as_of import as_of
@@ -153,7 +153,7 @@ class ReadSide:
         if at is None:
             return int(time() * 1000)
         if isinstance(at, datetime):
-            return int(at.timestamp() * 1000)
+            return milliseconds(at, "time")
         entries = self._log.page(after=at - 1, limit=1) if at else ()
         return entries[0].at if entries else 0
 

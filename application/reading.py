@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import ParamSpec, TypeVar
 from uuid import UUID
@@ -21,8 +21,9 @@ from domain.errors import DialogueNotFoundError, InvalidCommandError
 from domain.message import Message
 from projections.fold import Recorded
 
-__all__ = ["Reader", "RecordedMessage", "Tail", "messages_at", "messages_of"]
+__all__ = ["Reader", "RecordedMessage", "Tail", "messages_at", "messages_of", "milliseconds"]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE = 256
 _MOST = 2**63 - 1
 """The highest position that any store can count."""
@@ -202,11 +203,11 @@ class Reader:
         return after, await self.position_at(stop, "end of the range")
 
     async def _last_before(self, start: datetime) -> int:
-        return await self.call(self._log.recorder.position_at, _milliseconds(start, "start of the range") - 1)
+        return await self.call(self._log.recorder.position_at, milliseconds(start, "start of the range") - 1)
 
     async def position_at(self, time: datetime, what: str = "time") -> int:
         """The last position whose time in the log is not later; 0 before all."""
-        return await self.call(self._log.recorder.position_at, _milliseconds(time, what))
+        return await self.call(self._log.recorder.position_at, milliseconds(time, what))
 
     def end(self) -> None:
         """Take no more calls, and let every `follow` come to its end."""
@@ -253,8 +254,8 @@ def messages_at(log: DialogueLog, slots: Iterable[int], known: Iterable[Entry] =
     return found
 
 
-def _milliseconds(time: datetime, what: str) -> int:
+def milliseconds(time: datetime, what: str) -> int:
     """Rounded down; a range is by milliseconds, as the log's time is."""
     if time.tzinfo is None:
         raise InvalidCommandError(what, "has no time zone")
-    return int(time.timestamp() * 1000)
+    return (time - _EPOCH) // timedelta(milliseconds=1)

@@ -56,7 +56,10 @@ class Monologue(msgspec.Struct):
         known = bytes([self.direction]) * min(self.count, self.messages) + across
         if not across or any(way * self.messages in known for way in _EITHER_WAY):
             return 0
-        return len(directions.rstrip(_INTRA + across[-1:]))
+        begin = len(directions.rstrip(_INTRA + across[-1:]))
+        if begin:
+            self.direction = Direction.INTRA.value  # the turn that was under way is over
+        return begin
 
     def _finding(self, last_sequence: int) -> Finding:
         way, first = WAYS[Direction(self.direction)], self.first_sequence
