@@ -1,6 +1,6 @@
 """Dominance: nearly all that crosses the bridge goes one way."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Final
 
 import msgspec
@@ -51,15 +51,16 @@ class Dominance(msgspec.Struct):
         if not across:
             return []
         known = self.latest + across
-        sequences = self.sequences + _places(first_sequence, directions, len(across))
+        places = _places(first_sequence, directions, len(across))
         self.total += len(across)
         earlier = self.total - len(known) + 1
         found = []
         for way, first, last in self._stretches(known):
-            begin = first - self.window + 1
+            begin, sequences = first - self.window + 1, [*self.sequences, *places]
             self._begin(way, sequences[begin], earlier + begin)
             found.append(self._grow(sequences[last], earlier + last))
-        self.latest, self.sequences = known[-self.window :], sequences[-self.window :]
+        self.latest = known[-self.window :]
+        self.sequences = [*self.sequences, *places[-self.window :]][-self.window :]
         if self.growing is not None and self.growing.last_sequence < self.sequences[0]:
             self.growing, self.direction, self.first = None, Direction.INTRA.value, 0
         return found
@@ -104,8 +105,8 @@ class Dominance(msgspec.Struct):
         return finding
 
 
-def _places(first_sequence: int, directions: bytes | bytearray, across: int) -> list[int]:
+def _places(first_sequence: int, directions: bytes | bytearray, across: int) -> Sequence[int]:
     """The sequences of the cross-tract messages."""
     if across == len(directions):
-        return list(range(first_sequence, first_sequence + across))
+        return range(first_sequence, first_sequence + across)
     return [sequence for sequence, way in enumerate(directions, first_sequence) if way]

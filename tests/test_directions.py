@@ -43,6 +43,13 @@ def test_monologue_passes_over_what_is_said_within_a_tract() -> None:
     assert found(Monologue(), [OUT] * 10 + [BACK] + [OUT] * 19) == []
 
 
+def test_monologue_is_over_when_the_other_tract_says_something() -> None:
+    detector = Monologue()
+    assert detector.add_run(1, bytes([BACK] * 19), []) == []
+    assert detector.add_run(20, bytes([OUT, BACK]), []) == []
+    assert (detector.first_sequence, detector.count) == (21, 1)
+
+
 def test_monologue_says_why() -> None:
     detector = Monologue(messages=2)
     detector.add(4, BACK, None)
@@ -76,6 +83,11 @@ def test_stretches_of_dominance_that_overlap_are_one() -> None:
     gap = [OUT] * 50 + [BACK] * 11 + [OUT] * 39
     assert found(Dominance(), gap) == [(1, 59, 59)]
     assert found(Dominance(), [*gap, OUT, OUT]) == [(1, 102, 102)]
+
+
+def test_stretches_of_dominance_that_only_touch_are_two() -> None:
+    small = Dominance(window=4, share=0.5)
+    assert found(small, [OUT, OUT, OUT, BACK, BACK, OUT, OUT, OUT]) == [(1, 4, 4), (5, 8, 4)]
 
 
 def test_dominance_says_why() -> None:
@@ -131,7 +143,7 @@ def test_dominance_agrees_with_its_definition(directions: list[Direction], windo
 thresholds = st.builds(
     PatternSettings,
     repetition_window=st.integers(2, 30),
-    monologue_messages=st.integers(2, 12),
+    monologue_messages=st.integers(2, 30),
     dominance_window=st.integers(2, 20),
     dominance_share=st.sampled_from([0.5, 0.6, 0.8, 0.9]),
 )
