@@ -19,6 +19,7 @@ from application.dead_letters import DeadLetters
 from application.delivery import DeliverySettings
 from application.errors import CallosumClosedError
 from application.explanation import Explanation, explain
+from application.following import FindingsFollower
 from application.gates import Gates
 from application.importing import ImportReport, import_transcripts
 from application.overview import TractInbox, inboxes
@@ -52,10 +53,12 @@ from projections.answers import (
     DialogueList,
     DialogueSummary,
     FindingList,
+    FindingSummary,
     Grouping,
     MinuteList,
 )
 from projections.deliveries import Deliveries, deliveries
+from projections.findings import Wanted
 from projections.fold import Recorded
 from projections.queries import DialogueSort, Queries
 from projections.states import Status
@@ -435,7 +438,11 @@ class CorpusCallosum:
         at_least: int | None = None,
         as_of: Moment | None = None,
     ) -> FindingList:
-        """Patterns that were found, in the order of their dialogues and messages."""
+        """Patterns that were found, in the order of their dialogues and messages.
+
+        Dialogues that have stalled are among them: now, or as of a time of the log's. As of a position that is the
+        time of its entry; as of a time to come, what stalls if nothing more is said.
+        """
         if dialogue is not None:
             check_id(dialogue)
         of_kind = member(Kind, kind)
@@ -444,6 +451,37 @@ class CorpusCallosum:
             return queries.findings(dialogue=dialogue, kind=of_kind, pattern=pattern, limit=limit)
 
         return await self._open.read_side.ask(query, at_least, as_of)
+
+    async def follow_findings(
+        self,
+        after: int | None = 0,
+        *,
+        dialogue: UUID | None = None,
+        kind: Kind | None = None,
+        pattern: str | None = None,
+    ) -> AsyncIterator[FindingSummary]:
+        """Findings as they begin or grow: those there are, then live, until the service is closed.
+
+        A finding that grows is told again, as it is then, though not for each of many messages at once; its
+        dialogue and first message tell which one it is. A stall is told once, when it begins; to who resumes,
+        also when it began before. Positions never decrease. Several findings may have one: who must miss none
+        resumes at the position before that of the last finding that was handled.
+
+        Args:
+            after: only what began or grew beyond this position; None: from now on.
+            dialogue: only in this one.
+            kind: only in dialogues of this kind.
+            pattern: only this, and its stronger forms.
+
+        Raises:
+            LogLostError: the store came back without events that were seen here; what follows them is unknown.
+            ProjectionError: the read models stand before an event that cannot be folded, or are paused.
+        """
+        if dialogue is not None:
+            check_id(dialogue)
+        wanted, parts = Wanted(dialogue, member(Kind, kind), pattern), self._open
+        async for finding in FindingsFollower(parts.log, parts.reader, parts.read_side, wanted).follow(after):
+            yield finding
 
     async def read_model(
         self,

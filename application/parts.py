@@ -20,7 +20,7 @@ from application.log import DialogueLog
 from application.projections import Projections
 from application.read_side import ReadSide
 from application.reading import Reader
-from application.settings import Settings, emergence, store_environment, views_path
+from application.settings import Settings, emergence, patterns, store_environment, views_path
 from application.shedding import Shedding
 from domain.gate_settings import USUAL_CAPACITY
 from domain.tract import Tract
@@ -37,7 +37,7 @@ class Parts:
     def __init__(self, log: DialogueLog, models: ReadModels, settings: Settings) -> None:
         self.log = log
         self.reader = Reader(log)
-        makers = projections(emergence(settings))
+        makers = projections(emergence(settings), patterns(settings))
         for name in settings.on_error:
             if name not in makers:
                 raise UnknownProjectionError(name, list(makers))
@@ -48,6 +48,7 @@ class Parts:
             makers=makers,
             on_error=settings.policy_of if settings.project else None,
             patience=settings.fold_timeout,
+            stall_seconds=patterns(settings).stall_seconds,
         )
         self.projections = Projections(log, self.reader, self.read_side, settings)
         self.bells = Bells(log.recorder.inbox)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from time import time
 from typing import TypeVar
 from uuid import UUID
 
@@ -11,7 +12,8 @@ from sqlalchemy import Connection
 
 from application.errors import CallosumClosedError
 from application.log import DialogueLog
-from application.reading import Reader
+from application.reading import Reader, milliseconds
+from application.recorder import LogLostError
 from domain.errors import DialogueNotFoundError, InvalidCommandError
 from projections.as_of import as_of
 from projections.consciousness import Consciousness
@@ -23,6 +25,7 @@ from projections.errors import (
     UnknownProjectionError,
 )
 from projections.feed import Feed
+from projections.findings import Judged
 from projections.fold import Projection, version_of
 from projections.folding import OnError
 from projections.model import Checkpoint, read_checkpoint
@@ -61,6 +64,7 @@ class ReadSide:
         makers: what makes an instance of each projection, by name.
         on_error: what becomes of an event that a projection cannot fold; None: another process must fold.
         patience: seconds that folding one event may take.
+        stall_seconds: so long without the awaited answer a dialogue has stalled.
     """
 
     def __init__(
@@ -72,10 +76,12 @@ class ReadSide:
         makers: dict[str, Callable[[], Projection]],
         on_error: Callable[[str], OnError] | None,
         patience: float,
+        stall_seconds: float,
     ) -> None:
         self._log = log
         self._reader = reader
         self.models = models
+        self.stall_seconds = stall_seconds
         self.makers = makers
         self._kinds = {name: make() for name, make in makers.items()}
         self._versions = {name: version_of(projection) for name, projection in self._kinds.items()}
@@ -123,7 +129,8 @@ class ReadSide:
         """
 
         def put(connection: Connection, position: int) -> _T:
-            return query(Queries(connection, position))
+            judged = Judged(position, self.moment(at))
+            return query(Queries(connection, judged, self.stall_seconds))
 
         return await self.read(Consciousness.NAME, put, at_least, at)
 
@@ -140,6 +147,56 @@ class ReadSide:
             return await self._answer(projection, position, lambda: self._as_of(projection, query, position))
         position = await self._position(projection, at_least)
         return await self._answer(projection, position, lambda: self._now(projection, query, position))
+
+    def moment(self, at: Moment | None) -> int:
+        """The time of an answer as of this position or time, or of one that is given now, in milliseconds."""
+        if at is None:
+            return int(time() * 1000)
+        if isinstance(at, datetime):
+            return milliseconds(at, "time")
+        entries = self._log.page(after=at - 1, limit=1) if at else ()
+        return entries[0].at if entries else 0
+
+    async def beyond(self, projection: str, position: int, chain: bytes, seconds: float | None) -> bool:
+        """Wait until the log is folded beyond this position; nobody is hurried for that. False: not in time.
+
+        Args:
+            projection: its name.
+            position: where it stood; 0: nothing was folded.
+            chain: of the log there.
+            seconds: to wait at most; None: any number.
+
+        Raises:
+            CallosumClosedError: the service was closed meanwhile.
+            LogLostError: the log does not hold that position any more.
+            PersistenceError: the store is away.
+            ProjectionError: the read model stands before an event that cannot be folded, or is paused.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wait_beyond(projection, position, chain)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _wait_beyond(self, projection: str, position: int, chain: bytes) -> None:
+        runner = self.runner(projection)
+        if runner is None:
+            if not await self._reader.grown(position):
+                raise CallosumClosedError
+            await self._check_holds(position, chain)
+            await self._wait_for_others(projection, position + 1)
+            return
+        while not runner.resumed or runner.checkpoint.position <= position:
+            self._check_runs(projection, runner)
+            moved = self._moved
+            if runner.checkpoint.position < position:  # another process is ahead, or it was begun anew
+                await self._check_holds(position, chain)
+            await moved.wait()
+
+    async def _check_holds(self, position: int, chain: bytes) -> None:
+        if position and await self._reader.call(self._log.chain_at, position) != chain:
+            raise LogLostError(position, await self._reader.call(self._log.head))
 
     async def ask_about(
         self,
@@ -238,16 +295,20 @@ class ReadSide:
             return
         # Until it has compared them with the log, the read models may be another log's.
         while not runner.resumed or runner.checkpoint.position < position:
-            if runner.ended:
-                if self._closed:
-                    raise CallosumClosedError
-                raise runner.error or ProjectionStoppedError(projection, runner.checkpoint.position)
-            if runner.error is not None:
-                raise runner.error
-            if runner.paused:
-                raise ProjectionPausedError(projection, runner.checkpoint.position)
+            self._check_runs(projection, runner)
             runner.hurry()
             await self._moved.wait()
+
+    def _check_runs(self, projection: str, runner: Runner) -> None:
+        """Raise when it will not fold any further."""
+        if runner.ended:
+            if self._closed:
+                raise CallosumClosedError
+            raise runner.error or ProjectionStoppedError(projection, runner.checkpoint.position)
+        if runner.error is not None:
+            raise runner.error
+        if runner.paused:
+            raise ProjectionPausedError(projection, runner.checkpoint.position)
 
     async def _wait_for_others(self, projection: str, position: int) -> None:
         # Another process's runner: a database tells nobody that it has changed.

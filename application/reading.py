@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import ParamSpec, TypeVar
 from uuid import UUID
@@ -21,8 +21,9 @@ from domain.errors import DialogueNotFoundError, InvalidCommandError
 from domain.message import Message
 from projections.fold import Recorded
 
-__all__ = ["Reader", "RecordedMessage", "Tail", "messages_at", "messages_of"]
+__all__ = ["Reader", "RecordedMessage", "Tail", "messages_at", "messages_of", "milliseconds"]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE = 256
 _MOST = 2**63 - 1
 """The highest position that any store can count."""
@@ -158,7 +159,7 @@ class Reader:
                 if not events and not await self._tail.beyond(after):
                     return
             except OperationalError as error:
-                await self._outlast(error, failures)
+                await self.outlast(error, failures)
                 failures += 1
                 continue
             failures = 0
@@ -166,8 +167,12 @@ class Reader:
                 yield event
                 after, chain = event.position, event.chain
 
-    async def _outlast(self, error: OperationalError, failures: int) -> None:
-        """Wait a little for a store that is away."""
+    async def grown(self, position: int) -> bool:
+        """Wait until the log's head is beyond `position`, or has gone back; False when the service was closed."""
+        return await self._tail.beyond(position)
+
+    async def outlast(self, error: OperationalError, failures: int) -> None:
+        """Wait a little for a store that is away, for the so-manieth time; a lost log is raised."""
         if isinstance(error, LogLostError):
             raise error
         if failures == 0:
@@ -198,11 +203,11 @@ class Reader:
         return after, await self.position_at(stop, "end of the range")
 
     async def _last_before(self, start: datetime) -> int:
-        return await self.call(self._log.recorder.position_at, _milliseconds(start, "start of the range") - 1)
+        return await self.call(self._log.recorder.position_at, milliseconds(start, "start of the range") - 1)
 
     async def position_at(self, time: datetime, what: str = "time") -> int:
         """The last position whose time in the log is not later; 0 before all."""
-        return await self.call(self._log.recorder.position_at, _milliseconds(time, what))
+        return await self.call(self._log.recorder.position_at, milliseconds(time, what))
 
     def end(self) -> None:
         """Take no more calls, and let every `follow` come to its end."""
@@ -249,8 +254,8 @@ def messages_at(log: DialogueLog, slots: Iterable[int], known: Iterable[Entry] =
     return found
 
 
-def _milliseconds(time: datetime, what: str) -> int:
+def milliseconds(time: datetime, what: str) -> int:
     """Rounded down; a range is by milliseconds, as the log's time is."""
     if time.tzinfo is None:
         raise InvalidCommandError(what, "has no time zone")
-    return int(time.timestamp() * 1000)
+    return (time - _EPOCH) // timedelta(milliseconds=1)

@@ -17,7 +17,7 @@ from eventsourcing.persistence import PersistenceError
 from sqlalchemy.exc import DBAPIError
 
 from application.log import DialogueLog
-from application.settings import Settings, emergence, store_environment, views_path
+from application.settings import Settings, emergence, patterns, store_environment, views_path
 from domain.errors import CallosumError
 from projections.errors import RebuildFailedError, RebuildUnderWayError
 from projections.models import ReadModels
@@ -102,7 +102,7 @@ def _main() -> None:
         log = DialogueLog(store_environment(settings.url))
         try:
             models = ReadModels(views_path(settings, log.epoch))
-            makers = projections(emergence(settings))
+            makers = projections(emergence(settings), patterns(settings))
             chosen = [makers[name]() for name in order.names]
             rebuilt = rebuild(log, models, chosen, swap=order.swap, progress=lambda told: _say(_Said(told)))
             _say(_Said(rebuilt=rebuilt))

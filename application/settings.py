@@ -22,6 +22,7 @@ from application.errors import InvalidURLError, StoreSettingsError
 from domain.errors import CallosumError
 from domain.gate_settings import GateSettings
 from domain.measures import EmergenceSettings
+from domain.pattern_settings import PatternSettings
 from domain.tract import Tract
 from projections.folding import OnError
 
@@ -30,6 +31,7 @@ __all__ = [
     "Settings",
     "emergence",
     "log_file",
+    "patterns",
     "sqlite_path",
     "store_environment",
     "views_path",
@@ -68,6 +70,9 @@ class Settings(BaseSettings):
         emergence_window, emergence_minimum, emergence_threshold: what makes a message emergent: of the last
             `window` messages more than `minimum` go each way, and their ratio is above `threshold`. With other
             values the read models are folded anew.
+        patterns: from when on something is a pattern: names and values of `PatternSettings`; from the environment
+            ``monologue_messages=30 stall_seconds=120``, in a file a table ``[patterns]``. With others, but for
+            `stall_seconds`, the read models are folded anew.
     """
 
     model_config = SettingsConfigDict(env_prefix="CALLOSUM_", env_ignore_empty=True, extra="forbid", frozen=True)
@@ -85,10 +90,11 @@ class Settings(BaseSettings):
     emergence_window: int = Field(default=100, ge=1)
     emergence_minimum: int = Field(default=10, ge=0)
     emergence_threshold: float = Field(default=0.7, ge=0, lt=1)
+    patterns: Annotated[dict[str, Any], NoDecode] = {}
 
-    @field_validator("on_error", mode="before")
+    @field_validator("on_error", "patterns", mode="before")
     @classmethod
-    def _by_projection(cls, told: object) -> object:
+    def _by_word(cls, told: object) -> object:
         return dict(word.partition("=")[::2] for word in told.split()) if isinstance(told, str) else told
 
     @field_validator("gate", mode="before")
@@ -114,6 +120,14 @@ class Settings(BaseSettings):
                 GateSettings().changed(**self.gate_of(tract))
         except CallosumError as error:
             raise ValueError(f"gate: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _check_patterns(self) -> Self:
+        try:
+            patterns(self)
+        except CallosumError as error:
+            raise ValueError(f"patterns: {error}") from None
         return self
 
     def gate_of(self, tract: Tract) -> dict[str, Any]:
@@ -158,6 +172,11 @@ class Settings(BaseSettings):
 
 def emergence(settings: Settings) -> EmergenceSettings:
     return EmergenceSettings(settings.emergence_window, settings.emergence_minimum, settings.emergence_threshold)
+
+
+def patterns(settings: Settings) -> PatternSettings:
+    """The thresholds of the patterns."""
+    return PatternSettings().changed(**settings.patterns)
 
 
 def store_environment(url: str) -> dict[str, str]:

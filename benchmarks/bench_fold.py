@@ -26,6 +26,7 @@ from application.settings import store_environment
 from benchmarks.measuring import Measure, Report, fill, in_turns, report, show
 from corpus_callosum import Message, Tract
 from domain.measures import EmergenceSettings
+from domain.pattern_settings import PatternSettings
 from projections.feed import Feed
 from projections.fold import Projection
 from projections.model import Checkpoint
@@ -80,7 +81,7 @@ def rebuilding(log: DialogueLog, makers: Sequence[Callable[[], Projection]]) -> 
 
 
 def folds(messages: int, dialogues: int, rounds: int) -> Report:
-    makers = projections(EmergenceSettings())
+    makers = projections(EmergenceSettings(), PatternSettings())
     events = max(1, messages // (EVENT * dialogues))
     with (
         TemporaryDirectory() as directory,

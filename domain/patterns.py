@@ -44,6 +44,7 @@ class Finding(msgspec.Struct):
     """A pattern at a place of a dialogue. It grows while the pattern goes on; its first message identifies it.
 
     Attributes:
+        last_sequence: the message with which it began, or last grew.
         count: how many messages make it up.
         why: one sentence.
     """

@@ -24,14 +24,15 @@ class Repetition(msgspec.Struct):
     the repetitions, not beside them.
 
     Attributes:
-        last: by fingerprint the last sequence of it, for the last 20 messages, the oldest first.
+        window: how many messages of the dialogue are looked at, 20 unless it is set.
+        last: by fingerprint the last sequence of it, for the messages of the window, the oldest first.
         growing: by fingerprint the finding that a further equal message would continue.
         before_last: by fingerprint the last sequence but one of that finding.
     """
 
     PATTERNS: ClassVar[tuple[str, ...]] = ("repetition", "echo_loop")
-    WINDOW: ClassVar[int] = 20
 
+    window: int = 20
     last: dict[bytes, int] = msgspec.field(default_factory=dict)
     growing: dict[bytes, Finding] = msgspec.field(default_factory=dict)
     before_last: dict[bytes, int] = msgspec.field(default_factory=dict)
@@ -44,8 +45,8 @@ class Repetition(msgspec.Struct):
     ) -> list[Finding]:
         told = all_canonical(payloads)
         length = len(told)
-        if length >= 2 * self.WINDOW and len(set(told)) == length:
-            begin, end = range(self.WINDOW), range(length - self.WINDOW, length)
+        if length >= 2 * self.window and len(set(told)) == length:
+            begin, end = range(self.window), range(length - self.window, length)
             if self.last.keys().isdisjoint([fingerprint_of(directions[n], told[n]) for n in begin]):
                 # Nothing is said again, and the window has passed by all that was said before.
                 self.last = {fingerprint_of(directions[n], told[n]): first_sequence + n for n in end}
@@ -65,13 +66,13 @@ class Repetition(msgspec.Struct):
         That is at the first ones, which may repeat what came before the run; at the last ones, which may be
         repeated after it; and in between at what is said more than once.
         """
-        last = len(told) - self.WINDOW
+        last = len(told) - self.window
         times = Counter(told)
-        return [n for n, said in enumerate(told) if n < self.WINDOW or n >= last or times[said] > 1]
+        return [n for n, said in enumerate(told) if n < self.window or n >= last or times[said] > 1]
 
     def _add(self, sequence: int, direction: Direction, said: bytes) -> Finding | None:
         latest = self.last
-        while latest and latest[oldest := next(iter(latest))] <= sequence - self.WINDOW:
+        while latest and latest[oldest := next(iter(latest))] <= sequence - self.window:
             self._forget(oldest)
         # Taken out and put in again, so that the oldest stays first.
         before = latest.pop(said, None)
@@ -90,7 +91,7 @@ class Repetition(msgspec.Struct):
         finding = self.growing.get(said)
         if finding is None:
             finding = self.growing[said] = Finding("repetition", before, before, 1, "")
-        elif sequence - self.before_last[said] < self.WINDOW:
+        elif sequence - self.before_last[said] < self.window:
             finding.pattern = "echo_loop"
         self.before_last[said] = before
         finding.last_sequence = sequence
@@ -101,5 +102,5 @@ class Repetition(msgspec.Struct):
     def _why(self, finding: Finding, way: str) -> str:
         place = f"from message {finding.first_sequence} to {finding.last_sequence}"
         slow = finding.pattern == "repetition" and finding.count > 2
-        no_loop = f", but never 3 times within {self.WINDOW} messages" if slow else ""
+        no_loop = f", but never 3 times within {self.window} messages" if slow else ""
         return f"The same was said {finding.count} times {way}, {place}{no_loop}."

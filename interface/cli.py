@@ -20,6 +20,7 @@ from interface.options import (
     Capacity,
     FailureRate,
     Filled,
+    FindingsAfter,
     From,
     FsyncModes,
     Full,
@@ -43,6 +44,7 @@ from interface.options import (
     Url,
     Where,
     moment,
+    position_after,
 )
 from interface.projections import projections
 
@@ -176,14 +178,32 @@ def findings(
     pattern: OfPattern = None,
     limit: Limit = 100,
     as_of: AsOf = None,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            help="Go on until Ctrl-C with what begins or grows, in the order of the log; a stall is told once."
+            " With --json as JSON Lines.",
+        ),
+    ] = False,
+    after: FindingsAfter = "0",
     url: Url = None,
     json: AsJson = False,
 ) -> None:
-    """List where a pattern was found: the dialogue, first and last message, and why."""
-    from interface.measures import show_findings
+    """List where a pattern was found: the dialogue, first and last message, and why.
+
+    The thresholds are settings (CALLOSUM_PATTERNS). Stalls are those of now, or of the moment that is asked about.
+    """
+    from interface.measures import follow_findings, show_findings
     from interface.session import run
 
-    run(show_findings(dialogue, pattern, limit, moment(as_of), json=json), url)
+    if not follow:
+        if after != "0":
+            raise typer.BadParameter("goes with --follow.", param_hint="--after")
+        run(show_findings(dialogue, pattern, limit, moment(as_of), json=json), url)
+    if as_of is not None:
+        raise typer.BadParameter("asks for an earlier moment, and --follow for what comes.", param_hint="--as-of")
+    run(follow_findings(dialogue, pattern, position_after(after), json=json), url)
 
 
 @app.command()

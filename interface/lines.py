@@ -1,4 +1,4 @@
-"""The log as lines to read: messages and events."""
+"""The log as lines to read: messages, events, and what was found."""
 
 from typing import Final
 
@@ -12,9 +12,10 @@ from domain.gate import BackpressureChanged, CircuitMoved, Gate
 from domain.message import Message
 from domain.tract import Direction
 from interface.text import MOST_CHARACTERS, log_time, one_line, said, sent_time, shortened, visible
+from projections.answers import FindingSummary
 from projections.fold import Recorded
 
-__all__ = ["event_lines", "message_lines"]
+__all__ = ["event_lines", "finding_line", "message_lines"]
 
 MOST_ON_A_LINE: Final = 120
 _STYLES: Final = {
@@ -41,6 +42,12 @@ def event_lines(recorded: Recorded, *, full: bool) -> Text:
     whose = "" if recorded.dialogue is None else str(recorded.dialogue)[:8]
     place = f"{recorded.position:>6}  {log_time(recorded.at)}  {whose:<8}  "
     return Text("\n").join(Text.assemble((place, "dim"), line) for line in happened)
+
+
+def finding_line(finding: FindingSummary) -> Text:
+    place = f"{finding.position:>6}  {str(finding.dialogue)[:8]}  "
+    what = (one_line(finding.pattern.replace("_", " ")), "bold")
+    return Text.assemble((place, "dim"), what, f": {one_line(finding.why)}")
 
 
 def _happened(recorded: Recorded, full: bool) -> list[Text]:

@@ -18,6 +18,7 @@ from projections.answers import (
     Grouping,
     PatternCount,
 )
+from projections.findings import PATTERN_NAMES
 
 __all__ = ["dialogues_table", "findings_table", "groups_table"]
 
@@ -28,7 +29,8 @@ VALUE_WIDTHS: Final = (8, 20)
 LAST_ACTIVITY: Final = "last activity\n(UTC)"
 GROUPS_NOTE: Final = (
     "Messages, balance and coordination are means; coordination in standard deviations from chance, in brackets"
-    " for how many dialogues it is known. A pattern: findings in dialogues; repetition includes echo loops."
+    " for how many dialogues it is known. A pattern: findings in dialogues; repetition includes echo loops. A"
+    " pattern that was not found has no column."
 )
 
 
@@ -100,7 +102,8 @@ def groups_table(groupings: Sequence[Grouping]) -> RenderableType:
 
 
 def _groups(grouping: Grouping) -> FittedTable:
-    patterns = list(grouping.groups[0].patterns) if grouping.groups else []
+    found = [name for group in grouping.groups for name, count in group.patterns.items() if count.findings]
+    patterns = [name for name in PATTERN_NAMES if name in found]
     named = f"{one_line(shortened(grouping.by, MOST_SUBJECT))},\n{grouping.kind}"
     columns = (named, "dialogues", "messages", "balance", "coordination", *(_words(name) for name in patterns))
     rows = (_group_row(group, patterns) for group in grouping.groups)

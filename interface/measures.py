@@ -13,14 +13,15 @@ from interface.addressing import EVERY, dialogue_named
 from interface.assessing import assessed, with_assessed
 from interface.attributes import check_attribute_known
 from interface.encoding import as_json
+from interface.lines import finding_line
 from interface.listing import dialogues_table, findings_table, groups_table
 from interface.render import metrics_table
-from interface.session import Command, console, print_table
+from interface.session import Command, console, print_lines, print_table
 from projections.answers import DialogueList
 from projections.queries import DialogueSort
 from projections.states import Status
 
-__all__ = ["Selection", "show_dialogues", "show_findings", "show_groups", "show_metrics"]
+__all__ = ["Selection", "follow_findings", "show_dialogues", "show_findings", "show_groups", "show_metrics"]
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,6 +132,22 @@ def show_findings(
         dialogue = None if name is None else await dialogue_named(callosum, name)
         found = await callosum.findings(dialogue=dialogue, pattern=pattern, limit=limit, as_of=as_of)
         _show(found, findings_table(found), json)
+        return 0
+
+    return command
+
+
+def follow_findings(name: str | None, pattern: str | None, after: int | None, *, json: bool) -> Command:
+    """Those beyond a position, or from now on, then each as it begins or grows."""
+
+    async def command(callosum: CorpusCallosum) -> int:
+        out = console()
+        dialogue = None if name is None else await dialogue_named(callosum, name)
+        async for finding in callosum.follow_findings(after, dialogue=dialogue, pattern=pattern):
+            if json:
+                out.print(as_json(finding), soft_wrap=True)
+            else:
+                print_lines(out, finding_line(finding))
         return 0
 
     return command

@@ -23,6 +23,7 @@ __all__ = [
     "DoneBy",
     "FailureRate",
     "Filled",
+    "FindingsAfter",
     "From",
     "FsyncModes",
     "Full",
@@ -145,6 +146,17 @@ def _moment(typed: str | None) -> str | None:
     if typed is None or isinstance(found, int) or (found is not None and found.tzinfo is not None):
         return typed
     raise typer.BadParameter(f"{typed!r} is no position, and no time with a zone like 2026-03-01T12:00:00Z.")
+
+
+def position_after(typed: str) -> int | None:
+    """A position; None: from now on."""
+    return None if typed == "now" else _at_least(0)(typed)
+
+
+def _position_after(typed: str) -> str:
+    if typed != "now" and not typed.isdecimal():
+        raise typer.BadParameter(f"{typed!r} is no position from 0 on, and not now.")
+    return typed
 
 
 def _attribute(name: str | None) -> str | None:
@@ -326,6 +338,15 @@ After = Annotated[
     int,
     typer.Option(
         "--after", parser=_at_least(0), metavar="POSITION", help="Begin beyond this position of the log."
+    ),
+]
+FindingsAfter = Annotated[
+    str,
+    typer.Option(
+        "--after",
+        callback=_position_after,
+        metavar="POSITION|now",
+        help="With --follow, begin with what began or grew beyond this position of the log, or from now on.",
     ),
 ]
 AsOf = Annotated[

@@ -143,7 +143,11 @@ class DialogueList(msgspec.Struct, frozen=True):
 
 
 class FindingSummary(msgspec.Struct, frozen=True):
-    """A pattern at a place of a dialogue: `count` messages from `first_sequence` to `last_sequence`."""
+    """A pattern at a place of a dialogue: `count` messages from `first_sequence` to `last_sequence`.
+
+    Attributes:
+        position: of the log, where it last grew; of a stall, up to where the log had no answer.
+    """
 
     dialogue: UUID
     subject: str
@@ -152,6 +156,7 @@ class FindingSummary(msgspec.Struct, frozen=True):
     last_sequence: int
     count: int
     why: str
+    position: int
 
 
 class FindingList(msgspec.Struct, frozen=True):

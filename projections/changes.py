@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.balanced_dialogue import BALANCED_DIALOGUE, balanced_dialogue
 from domain.dialogue import Dialogue, Kind
 from domain.measures import Episode
 from domain.patterns import Finding
@@ -24,7 +25,7 @@ class Changes:
         self.dialogues: set[UUID] = set()
         self.kinds: set[Kind] = set()
         self._rows = Rows()
-        self._findings: dict[tuple[UUID, str, int], tuple[Kind, Finding]] = {}
+        self._findings: dict[tuple[UUID, str, int], tuple[Kind, Finding, int]] = {}
 
     def opened(self, recorded: Recorded, event: Dialogue.Opened) -> None:
         self.dialogues.add(event.originator_id)
@@ -39,11 +40,15 @@ class Changes:
         }
         self._rows.put(dialogues, [row])
 
-    def found(self, dialogue: UUID, kind: Kind, detector: str, finding: Finding) -> None:
-        self._findings[dialogue, detector, finding.first_sequence] = kind, finding
+    def found(self, dialogue: UUID, kind: Kind, detector: str, finding: Finding, position: int) -> None:
+        """`position`: of the event that it last grew with."""
+        self._findings[dialogue, detector, finding.first_sequence] = kind, finding, position
 
-    def ended(self, scope: UUID | Kind, episode: Episode) -> None:
+    def lasted(self, scope: UUID | Kind, kind: Kind, episode: Episode) -> None:
+        """An episode has ended, or goes on."""
         self._rows.put(episodes, [{"scope": str(scope), **msgspec.structs.asdict(episode)}])
+        if isinstance(scope, UUID):
+            self.found(scope, kind, BALANCED_DIALOGUE, balanced_dialogue(episode), episode.last_position)
 
     def filled(self, dialogue: UUID, chunk: int, times: MessageTimes) -> None:
         self._rows.put(message_times, [{"dialogue": str(dialogue), "chunk": chunk, "times": encode(times)}])
@@ -53,14 +58,14 @@ class Changes:
         for dialogue in self.dialogues:
             state, measures = cache.dialogue(dialogue)
             self._rows.put(activities, [_current(dialogue, state)])
-            self._rows.put(scopes, [self._measured(dialogue, measures)])
-        self._rows.put(scopes, [self._measured(kind, cache.kind(kind)) for kind in self.kinds])
+            self._rows.put(scopes, [self._measured(dialogue, state.kind, measures)])
+        self._rows.put(scopes, [self._measured(kind, kind, cache.kind(kind)) for kind in self.kinds])
         self._rows.put(findings, map(_found, self._findings.items()))
         return self._rows
 
-    def _measured(self, scope: UUID | Kind, measures: Measures) -> dict[str, Any]:
+    def _measured(self, scope: UUID | Kind, kind: Kind, measures: Measures) -> dict[str, Any]:
         if measures.episodes.under_way is not None:
-            self.ended(scope, measures.episodes.under_way)
+            self.lasted(scope, kind, measures.episodes.under_way)
         balance = measures.balance
         return {
             "scope": str(scope),
@@ -75,23 +80,28 @@ class Changes:
         }
 
 
-def _found(item: tuple[tuple[UUID, str, int], tuple[Kind, Finding]]) -> dict[str, Any]:
-    (dialogue, detector, _), (kind, finding) = item
+def _found(item: tuple[tuple[UUID, str, int], tuple[Kind, Finding, int]]) -> dict[str, Any]:
+    (dialogue, detector, _), (kind, finding, position) = item
     return {
         "dialogue": str(dialogue),
         "detector": detector,
         "kind": kind.value,
         **msgspec.structs.asdict(finding),
+        "position": position,
     }
 
 
 def _current(dialogue: UUID, state: DialogueState) -> dict[str, Any]:
+    awaiting = state.awaiting
     return {
         "dialogue": str(dialogue),
         "kind": state.kind.value,
         "status": state.status.value,
         "close_reason": state.close_reason,
-        "awaiting": state.awaiting,
+        "awaiting": awaiting,
+        "asked_sequence": state.asked_sequence if awaiting else None,
+        "asked_at": state.asked_at if awaiting else None,
+        "asked_position": state.asked_position if awaiting else None,
         "last_activity": state.last_activity,
         "last_position": state.last_position,
         "state": encode(state),

@@ -12,10 +12,11 @@ from uuid import UUID
 import msgspec
 
 from domain.consumer import Consumer
-from domain.detectors import PATTERNS
+from domain.detectors import PATTERNS, Detectors
 from domain.dialogue import Dialogue, Kind
 from domain.gate import Gate
 from domain.measures import EmergenceSettings
+from domain.pattern_settings import PatternSettings
 from domain.patterns import detect
 from domain.response_times import Said
 from domain.tract import Direction, Tract
@@ -30,7 +31,7 @@ from projections.tables import Rows
 
 __all__ = ["Consciousness"]
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 """Counted up when the same log would give other rows or states."""
 
 _AT_ONCE: Final = 5000
@@ -40,6 +41,7 @@ _OFFER_EVERY: Final = 0.001
 
 _INTERNAL: Final = Tract.INTERNAL
 _INTRA: Final = Direction.INTRA.value
+_WITHIN: Final = bytes([_INTRA])
 _OUT: Final = Direction.INTERNAL_TO_EXTERNAL.value
 _BACK: Final = Direction.EXTERNAL_TO_INTERNAL.value
 _DELIVERY: Final = (Consumer.Event, Gate.Event, Dialogue.Redriven, Dialogue.Discarded)
@@ -52,8 +54,15 @@ class Consciousness(Projection):
     NAME = "consciousness"
     TABLES = TABLES
 
-    def __init__(self, settings: EmergenceSettings | None = None, *, cached_dialogues: int = 2000) -> None:
+    def __init__(
+        self,
+        settings: EmergenceSettings | None = None,
+        patterns: PatternSettings | None = None,
+        *,
+        cached_dialogues: int = 2000,
+    ) -> None:
         self._settings = settings or EmergenceSettings()
+        self._patterns = patterns or PatternSettings()
         self._cache = StateCache(self._settings, cached_dialogues)
         self._changes = Changes()
         self._stored: Stored | None = None
@@ -63,7 +72,9 @@ class Consciousness(Projection):
 
     @property
     def version(self) -> str:
-        settings = " ".join(f"{name}={value}" for name, value in msgspec.structs.asdict(self._settings).items())
+        values = msgspec.structs.asdict(self._settings) | msgspec.structs.asdict(self._patterns)
+        del values["stall_seconds"]  # by which no row is made; who asks goes by it
+        settings = " ".join(f"{name}={value}" for name, value in values.items())
         return f"{_VERSION} {settings} detectors={','.join(PATTERNS)}"
 
     def fold(self, events: Sequence[Recorded], stored: Stored) -> Rows:
@@ -97,7 +108,9 @@ class Consciousness(Projection):
 
     def _open(self, recorded: Recorded, event: Dialogue.Opened) -> None:
         status = Status.OPEN if event.kind is Kind.LIVE else Status.CLOSED
-        self._cache.open(event.originator_id, DialogueState(event.kind, status, recorded.at, recorded.position))
+        state = DialogueState(event.kind, status, recorded.at, recorded.position)
+        state.detectors = Detectors.of(self._patterns)
+        self._cache.open(event.originator_id, state)
         self._changes.opened(recorded, event)
 
     def _close(self, recorded: Recorded, event: Dialogue.Closed) -> None:
@@ -128,6 +141,9 @@ class Consciousness(Projection):
         directions = bytes(
             [_INTRA if m.source is m.target else _OUT if m.source is _INTERNAL else _BACK for m in messages]
         )
+        if across := directions.rstrip(_WITHIN):
+            state.asked_sequence = event.first_sequence + len(across) - 1
+            state.asked_at, state.asked_position = recorded.at, recorded.position
         sent_at = [message.sent_at for message in messages]
         run.extend(recorded.position, directions, sent_at)
         whole = self._of_kind.setdefault(state.kind, Run())
@@ -146,7 +162,8 @@ class Consciousness(Projection):
         scopes |= {kind: (self._cache.kind(kind), run) for kind, run in self._of_kind.items()}
         for scope, episodes in zip(scopes, add_runs(list(scopes.values())), strict=True):
             for episode in episodes:
-                self._changes.ended(scope, episode)
+                kind = scope if isinstance(scope, Kind) else dialogues[scope][0].kind
+                self._changes.lasted(scope, kind, episode)
         self._offer()
         for dialogue, (state, _) in dialogues.items():
             self._detect(dialogue, state, self._said[dialogue])
@@ -169,7 +186,8 @@ class Consciousness(Projection):
     def _detect(self, dialogue: UUID, state: DialogueState, run: DialogueRun) -> None:
         for name, detector in state.detectors.each():
             for finding in detect(detector, run.first_sequence, run.directions, run.payloads):
-                self._changes.found(dialogue, state.kind, name, finding)
+                position = run.position(finding.last_sequence - run.first_sequence)
+                self._changes.found(dialogue, state.kind, name, finding, position)
 
     def _replied_to(self, dialogue: UUID, state: DialogueState, run: DialogueRun, earlier: int) -> Said:
         if earlier >= run.first_sequence:

@@ -27,11 +27,16 @@ activities = model_table(
     Column("status", Text, nullable=False),
     Column("close_reason", Text),
     Column("awaiting", Text),
+    # What it awaits the answer of, while it does: the last cross-tract message.
+    Column("asked_sequence", Integer),
+    Column("asked_at", Integer),
+    Column("asked_position", Integer),
     Column("last_activity", Integer, nullable=False),
     Column("last_position", Integer, nullable=False),
     Column("state", LargeBinary, nullable=False),
     Index("activities_by_time", "last_activity"),
     Index("activities_awaiting", "awaiting", "kind"),
+    Index("activities_by_question", "asked_at"),
 )
 
 # A scope is a dialogue's id, or "live" or "recorded".
@@ -70,7 +75,9 @@ findings = model_table(
     Column("last_sequence", Integer, nullable=False),
     Column("count", Integer, nullable=False),
     Column("why", Text, nullable=False),
+    Column("position", Integer, nullable=False),  # where it last grew
     Index("findings_by_pattern", "kind", "detector", "pattern"),
+    Index("findings_by_position", "position"),
 )
 
 # Full chunks only, each written once; the last, unfinished one is in the dialogue's state.

@@ -3,36 +3,24 @@
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Label, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, Label, case, func, select
 from sqlalchemy import types as column_types
 
-from domain.detectors import PATTERNS
 from domain.dialogue import Kind
-from domain.errors import InvalidCommandError
+from domain.stall import STALL
 from projections.answers import Group, PatternCount
-from projections.consciousness_tables import dialogues, findings, scopes
+from projections.consciousness_tables import activities, dialogues, findings, scopes
 from projections.database import plain
+from projections.findings import PATTERN_NAMES, named
 
-__all__ = ["groups", "named"]
+__all__ = ["groups"]
 
-_NAMES: Final = [name for patterns in PATTERNS.values() for name in patterns]
-
-
-def named(pattern: str) -> ColumnElement[bool]:
-    """The findings that count as this pattern: those of that name, and all of a detector for its general one.
-
-    Raises:
-        InvalidCommandError: no detector knows the pattern.
-    """
-    for detector, patterns in PATTERNS.items():
-        if pattern == patterns[0]:
-            return findings.c.detector == detector
-        if pattern in patterns:
-            return and_(findings.c.detector == detector, findings.c.pattern == pattern)
-    raise InvalidCommandError("pattern", f"is {pattern!r}; known are {', '.join(_NAMES)}")
+_NAMES: Final = [name for name in PATTERN_NAMES if name != STALL]
+"""Of what is stored."""
 
 
-def groups(connection: Connection, by: str, kind: Kind) -> list[Group]:
+def groups(connection: Connection, by: str, kind: Kind, stalled: ColumnElement[bool]) -> list[Group]:
+    """`stalled`: the activities of dialogues that have."""
     # json_each instead of a path, in which a name with quotes could not be written.
     attribute = func.json_each(dialogues.c.attributes, type_=column_types.JSON).table_valued(
         "key", "type", "value", name="attribute"
@@ -40,10 +28,12 @@ def groups(connection: Connection, by: str, kind: Kind) -> list[Group]:
     number = attribute.c.type.in_(("integer", "real"))
     form = func.coalesce(case((number, "number"), else_=attribute.c.type), "null").label("form")
     value = attribute.c.value.label("value")
-    joined = dialogues.join(scopes, scopes.c.scope == dialogues.c.dialogue)
+    joined = dialogues.join(scopes, scopes.c.scope == dialogues.c.dialogue).join(
+        activities, activities.c.dialogue == dialogues.c.dialogue
+    )
     source = joined.outerjoin(attribute, attribute.c.key == by)
     rows = connection.execute(
-        select(form, value, *_means())
+        select(form, value, *_means(), func.count().filter(stalled).label("stalled"))
         .select_from(source)
         .where(dialogues.c.kind == kind.value)
         .group_by(form, value)
@@ -61,7 +51,10 @@ def groups(connection: Connection, by: str, kind: Kind) -> list[Group]:
             {
                 **plain(row),
                 "value": _value(row["form"], row["value"]),
-                "patterns": counts.get((row["form"], row["value"]), none),
+                "patterns": {
+                    **counts.get((row["form"], row["value"]), none),
+                    STALL: PatternCount(row["stalled"], row["stalled"]),
+                },
             },
             Group,
         )

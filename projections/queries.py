@@ -6,12 +6,13 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, func, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, case, func, select
 
 from domain.dialogue import Kind
 from domain.errors import DialogueNotFoundError
 from domain.measures import ASSESSABLE_ABOVE, EmergenceSettings
 from domain.response_times import ResponseTimes
+from domain.stall import STALL
 from domain.tract import Tract
 from projections.answers import (
     ConsciousnessMetrics,
@@ -19,7 +20,6 @@ from projections.answers import (
     DialogueSummary,
     EpisodeSummary,
     FindingList,
-    FindingSummary,
     Grouping,
     ResponseTime,
     ResponseTimeByTract,
@@ -27,7 +27,8 @@ from projections.answers import (
 from projections.consciousness_tables import activities, dialogues, findings, scopes
 from projections.consciousness_tables import episodes as of_episodes
 from projections.database import plain
-from projections.grouping import groups, named
+from projections.findings import Judged, Wanted, listed, named, stalled
+from projections.grouping import groups
 from projections.states import Measures, Status, decode_measures
 
 __all__ = ["DialogueSort", "Queries"]
@@ -47,10 +48,13 @@ class DialogueSort(StrEnum):
 class Queries:
     """Reads of one state of the read model, that of a connection's transaction: as it is, or as it was."""
 
-    def __init__(self, connection: Connection, position: int) -> None:
-        """`position`: up to where the log is folded in it."""
+    def __init__(self, connection: Connection, judged: Judged, stall_seconds: float = 60.0) -> None:
+        """`judged`: up to where the log is folded in it, and the moment at which a dialogue has stalled or not."""
         self._connection = connection
-        self._position = position
+        self._judged = judged
+        self._position = judged.position
+        self._stall_seconds = stall_seconds
+        self._stalled = stalled(judged.now, stall_seconds)
 
     def consciousness_metrics(self, scope: UUID | Kind, *, episodes: int = 1000) -> ConsciousnessMetrics:
         """The metrics of one dialogue, or of all dialogues of a kind, with the last `episodes` of its episodes.
@@ -80,13 +84,14 @@ class Queries:
             ),
             episode_count=_count(connection, select(of_episodes).where(of_episodes.c.scope == str(scope))),
             episodes=_last_episodes(connection, scope, episodes),
-            findings=_count(connection, select(findings).where(_within(findings, scope))),
+            findings=_count(connection, select(findings).where(_within(findings, scope)))
+            + _count(connection, select(activities).where(_within(activities, scope), self._stalled)),
         )
 
     def dialogue(self, dialogue: UUID) -> DialogueSummary:
         """Raises DialogueNotFoundError when the read model does not know it, or not yet."""
         connection = self._connection
-        rows = connection.execute(_SUMMARIES.where(dialogues.c.dialogue == str(dialogue)))
+        rows = connection.execute(_summaries(self._stalled).where(dialogues.c.dialogue == str(dialogue)))
         row = rows.mappings().one_or_none()
         if row is None:
             raise DialogueNotFoundError(dialogue)
@@ -107,13 +112,13 @@ class Queries:
         Raises:
             InvalidCommandError: no detector knows the pattern.
         """
-        query = _SUMMARIES
+        query = _summaries(self._stalled)
         if kind is not None:
             query = query.where(dialogues.c.kind == kind.value)
         if status is not None:
             query = query.where(activities.c.status == status.value)
         if pattern is not None:
-            query = query.where(dialogues.c.dialogue.in_(select(findings.c.dialogue).where(named(pattern))))
+            query = query.where(self._shows(Wanted(pattern=pattern)))
         column = query.selected_columns[sort.value]
         place = activities.c.last_position
         order = (column.desc().nulls_last(), place.desc()) if descending else (column.asc().nulls_last(), place)
@@ -135,37 +140,23 @@ class Queries:
         Raises:
             InvalidCommandError: no detector knows the pattern.
         """
-        table = findings.c
-        query = select(
-            table.dialogue,
-            dialogues.c.subject,
-            table.pattern,
-            table.first_sequence,
-            table.last_sequence,
-            table.count,
-            table.why,
-        ).join(dialogues, dialogues.c.dialogue == table.dialogue)
-        if dialogue is not None:
-            query = query.where(table.dialogue == str(dialogue))
-        if kind is not None:
-            query = query.where(table.kind == kind.value)
-        if pattern is not None:
-            query = query.where(named(pattern))
-        ordered = query.order_by(dialogues.c.first_position, table.first_sequence, table.detector)
-        connection = self._connection
-        found = [
-            msgspec.convert(plain(row), FindingSummary)
-            for row in connection.execute(ordered.limit(limit)).mappings()
-        ]
-        return FindingList(self._position, _count(connection, query), found)
+        wanted = Wanted(dialogue, kind, pattern)
+        return listed(self._connection, self._judged, wanted, self._stall_seconds, limit)
 
     def grouped(self, by: str, kind: Kind = Kind.RECORDED) -> Grouping:
         """The dialogues of a kind, by the values of one of their attributes."""
-        connection = self._connection
-        return Grouping(self._position, by, kind, groups(connection, by, kind))
+        return Grouping(self._position, by, kind, groups(self._connection, by, kind, self._stalled))
+
+    def _shows(self, wanted: Wanted) -> ColumnElement[bool]:
+        """The dialogues in which a pattern is found."""
+        assert wanted.pattern is not None, "it is asked for"
+        if wanted.pattern == STALL:
+            return self._stalled
+        return dialogues.c.dialogue.in_(select(findings.c.dialogue).where(named(wanted.pattern)))
 
 
 _found = select(findings.c.dialogue).where(findings.c.dialogue == dialogues.c.dialogue)
+_FOUND: Final = _found.with_only_columns(func.count()).scalar_subquery()
 _SUMMARIES: Final = select(
     dialogues.c.dialogue,
     dialogues.c.kind,
@@ -185,7 +176,6 @@ _SUMMARIES: Final = select(
     scopes.c.emergence_score,
     scopes.c.runs,
     scopes.c.coordination_z,
-    _found.with_only_columns(func.count()).scalar_subquery().label("findings"),
     _found.with_only_columns(func.group_concat(findings.c.pattern.distinct())).scalar_subquery().label("patterns"),
 ).select_from(
     dialogues.join(activities, activities.c.dialogue == dialogues.c.dialogue).join(
@@ -194,13 +184,20 @@ _SUMMARIES: Final = select(
 )
 
 
+def _summaries(stalled: ColumnElement[bool]) -> Select[Any]:
+    """With those that have stalled among what was found."""
+    stalls = case((stalled, 1), else_=0)
+    return _SUMMARIES.add_columns((_FOUND + stalls).label("findings"), stalls.label("stalls"))
+
+
 def _summary(row: RowMapping) -> DialogueSummary:
+    patterns = row["patterns"].split(",") if row["patterns"] else []
     values = {
         **plain(row),
         "opened_at": _time(row["opened_at"] * 1000),
         "last_activity": _time(row["last_activity"] * 1000),
         "emergence_assessable": row["total_messages"] > ASSESSABLE_ABOVE,
-        "patterns": sorted(row["patterns"].split(",")) if row["patterns"] else [],
+        "patterns": sorted([*patterns, STALL] if row["stalls"] else patterns),
     }
     return msgspec.convert(values, DialogueSummary)
 

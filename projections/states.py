@@ -76,6 +76,8 @@ class DialogueState(msgspec.Struct):
     """One dialogue.
 
     Attributes:
+        asked_sequence, asked_at, asked_position: of the last cross-tract message, and of its event in the log; 0
+            before the first.
         times: of the messages since the last full chunk.
     """
 
@@ -84,6 +86,9 @@ class DialogueState(msgspec.Struct):
     last_activity: int
     last_position: int
     close_reason: str | None = None
+    asked_sequence: int = 0
+    asked_at: int = 0
+    asked_position: int = 0
     turns: Turns = msgspec.field(default_factory=Turns)
     detectors: Detectors = msgspec.field(default_factory=Detectors)
     times: MessageTimes = msgspec.field(default_factory=MessageTimes)

@@ -17,6 +17,7 @@ from domain.message import Message, Payload
 from domain.tract import Tract
 from projections.consciousness import Consciousness
 from projections.feed import Feed
+from projections.findings import Judged
 from projections.fold import EventLog, Projection, Recorded, Unread, version_of
 from projections.folding import Folding, OnError
 from projections.model import read_checkpoint
@@ -143,10 +144,13 @@ def reading(models: ReadModels, projection: Projection) -> Iterator[Connection]:
 
 
 @contextmanager
-def queries(models: ReadModels, projection: Projection) -> Iterator[Queries]:
+def queries(
+    models: ReadModels, projection: Projection, *, now: int = 0, stall_seconds: float = 60.0
+) -> Iterator[Queries]:
+    """`now`: milliseconds of the log's time; at 0 no dialogue has stalled."""
     with reading(models, projection) as connection:
         checkpoint = read_checkpoint(connection)
-        yield Queries(connection, checkpoint.position if checkpoint else 0)
+        yield Queries(connection, Judged(checkpoint.position if checkpoint else 0, now), stall_seconds)
 
 
 def dump(models: ReadModels, projection: Projection) -> dict[str, list[tuple[object, ...]]]:

@@ -63,6 +63,9 @@ REFUSALS: Final = "tests/test_redis_refusals.py"
 DOCTOR: Final = "tests/test_doctor.py"
 OPERATIONS: Final = "tests/test_operations.py"
 LOST: Final = "tests/test_lost_tail.py"
+CONFORMANCE: Final = "tests/test_conformance.py"
+DIRECTIONS: Final = "tests/test_directions.py"
+FOLLOWED: Final = "tests/test_follow_findings.py"
 
 
 @dataclass(frozen=True)
@@ -1272,6 +1275,84 @@ MUTATIONS: Final = (
         "",
         (
             f"{BACKTEST}::TestWithTheSettingsThatWereInForce::test_it_comes_to_the_very_transitions_that_are_recorded",
+        ),
+    ),
+    Mutation(
+        "find-a-monologue-one-message-late",
+        "domain/monologue.py",
+        "            if self.count >= self.messages:\n",
+        "            if self.count > self.messages:\n",
+        (
+            f"{DIRECTIONS}::test_monologue_is_twenty_messages_in_one_direction",
+            f"{CONFORMANCE}::test_what_is_found_is_what_the_labels_say",
+        ),
+    ),
+    Mutation(
+        "go-on-with-a-turn-that-is-over",
+        "domain/monologue.py",
+        "            self.direction = Direction.INTRA.value  # the turn that was under way is over\n",
+        "            pass\n",
+        (
+            f"{DIRECTIONS}::test_monologue_is_over_when_the_other_tract_says_something",
+            f"{DIRECTIONS}::test_run_in_any_split_is_found_in_as_its_messages_are",
+        ),
+    ),
+    Mutation(
+        "take-eighty-percent-for-more",
+        "domain/dominance.py",
+        "        limit = int(round(self.share * self.window, 9))\n",
+        "        limit = int(round(self.share * self.window, 9)) - 1\n",
+        (
+            f"{DIRECTIONS}::test_dominance_is_more_than_eighty_percent_of_fifty",
+            f"{CONFORMANCE}::test_what_is_found_is_what_the_labels_say",
+        ),
+    ),
+    Mutation(
+        "join-stretches-that-only-touch",
+        "domain/dominance.py",
+        "        if before is None or self.direction != direction or before.last_sequence < first_sequence:\n",
+        "        if before is None or self.direction != direction or before.last_sequence + 1 < first_sequence:\n",
+        (
+            f"{DIRECTIONS}::test_stretches_of_dominance_that_only_touch_are_two",
+            f"{DIRECTIONS}::test_dominance_agrees_with_its_definition",
+        ),
+    ),
+    Mutation(
+        "leave-episodes-out-of-the-findings",
+        "projections/changes.py",
+        "        if isinstance(scope, UUID):\n            self.found(",
+        "        if isinstance(scope, Kind):\n            self.found(",
+        (f"{CONFORMANCE}::test_what_is_found_is_what_the_labels_say",),
+    ),
+    Mutation(
+        "let-messages-within-a-tract-end-a-stall",
+        "projections/consciousness.py",
+        "        if across := directions.rstrip(_WITHIN):\n",
+        "        if across := directions:\n",
+        (f"{CONFORMANCE}::test_a_dialogue_stalls_after_so_long_without_an_answer",),
+    ),
+    Mutation(
+        "tell-a-stall-whenever-it-is-asked",
+        "projections/findings.py",
+        "        activities.c.asked_at > silent_since(before.now, seconds), ",
+        "        activities.c.asked_at > 0, ",
+        (f"{FOLLOWED}::TestStalls::test_a_stall_is_told_once_when_it_begins",),
+    ),
+    Mutation(
+        "leave-half-of-a-position-untold",
+        "projections/findings.py",
+        "in_order.where(findings.c.position <= reached)",
+        "in_order.where(findings.c.position <= reached).limit(_AT_ONCE)",
+        (f"{FOLLOWED}::test_history_of_any_length_is_told_in_order",),
+    ),
+    Mutation(
+        "mix-the-figures-of-two-thresholds",
+        "projections/consciousness.py",
+        '        del values["stall_seconds"]  # by which no row is made; who asks goes by it\n',
+        '        del values["stall_seconds"], values["monologue_messages"]\n',
+        (
+            "tests/test_pattern_settings.py::test_every_threshold_of_what_is_stored_is_part_of_the_version",
+            "tests/test_pattern_settings.py::test_another_threshold_builds_a_read_model_beside_the_old_one",
         ),
     ),
 )

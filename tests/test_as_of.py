@@ -15,6 +15,7 @@ from projections import model as model_module
 from projections.as_of import as_of
 from projections.errors import ReadModelTakenError
 from projections.feed import Feed
+from projections.findings import Judged
 from projections.fold import version_of
 from projections.folding import Folding, OnError
 from projections.models import ReadModels
@@ -87,11 +88,14 @@ def test_earlier_moment_leaves_the_read_model_as_it_is(tmp_path: Path) -> None:
         runner.wait_for(head, 20)
     for position, messages in ((1, 0), (3, 2), (6, 5), (2, 1)):
         with earlier(models, log, position) as connection:
-            assert Queries(connection, position).consciousness_metrics(A).total_messages == messages
-            assert Queries(connection, position).consciousness_metrics(Kind.LIVE).total_messages == messages
+            assert Queries(connection, Judged(position, 0)).consciousness_metrics(A).total_messages == messages
+            assert (
+                Queries(connection, Judged(position, 0)).consciousness_metrics(Kind.LIVE).total_messages
+                == messages
+            )
     [generation] = models.generations("consciousness")
     with models.model(generation, small()).reading() as connection:
-        assert Queries(connection, head).consciousness_metrics(A).total_messages == 5
+        assert Queries(connection, Judged(head, 0)).consciousness_metrics(A).total_messages == 5
     models.close()
 
 
@@ -115,5 +119,5 @@ def test_parked_events_are_left_out_of_earlier_moments_too() -> None:
     with running(runner_of(log, models, small, OnError.PARK), log) as runner:
         runner.wait_for(head, 20)
     with earlier(models, log, head) as connection:
-        assert Queries(connection, head).consciousness_metrics(A).total_messages == 0
+        assert Queries(connection, Judged(head, 0)).consciousness_metrics(A).total_messages == 0
     models.close()

@@ -266,3 +266,15 @@ async def test_a_follower_is_told_when_others_took_the_place(callosum: CorpusCal
         await say(other, dialogue, "y")
     with pytest.raises(LogLostError):
         await asyncio.wait_for(following, 10)
+
+
+async def test_a_follower_of_findings_is_told_too(callosum: CorpusCallosum, server: Forgetful) -> None:
+    dialogue = await callosum.open_dialogue("a subject")
+    server.remember()
+    await say(callosum, dialogue, "again", "again")
+    findings = callosum.follow_findings()
+    assert (await anext(findings)).pattern == "repetition"
+    following = asyncio.ensure_future(anext(findings))
+    server.go_back()
+    with pytest.raises(LogLostError):
+        await asyncio.wait_for(following, 20)

@@ -174,7 +174,13 @@ def test_repetition_remembers_no_more_than_its_window() -> None:
 
 
 def test_every_detector_has_named_its_patterns() -> None:
-    assert PATTERNS == {"repetition": ("repetition", "echo_loop")}
+    assert PATTERNS == {
+        "repetition": ("repetition", "echo_loop"),
+        "monologue": ("monologue",),
+        "dominance": ("dominance",),
+        "balanced_dialogue": ("balanced_dialogue",),
+        "stall": ("stall",),
+    }
 
 
 def told_singly(

@@ -170,8 +170,8 @@ def test_findings_of_a_stronger_form_count_for_the_general_pattern(told: Told) -
     [loop] = asked.findings(pattern="echo_loop").findings
     assert (loop.dialogue, loop.first_sequence, loop.last_sequence, loop.count) == (B, 1, 3, 3)
     assert asked.findings(dialogue=A).total == asked.findings(kind=Kind.LIVE, limit=1).total - 1 == 1
-    with pytest.raises(InvalidCommandError, match="known are repetition, echo_loop"):
-        asked.findings(pattern="stall")
+    with pytest.raises(InvalidCommandError, match="known are repetition, echo_loop, monologue"):
+        asked.findings(pattern="beauty")
 
 
 @pytest.mark.parametrize("name", ["run", 'a "quoted" one', "$.a[0]", ""])
@@ -210,7 +210,8 @@ def test_airline_dialogues_give_the_published_figures(told: Told) -> None:
     assert (metrics.balanced_dialogue_events, metrics.runs) == (2555, 2459)
     assert f"{metrics.emergence_score:.10f} {metrics.coordination_z:.6f}" == "0.9473288187 46.780232"
     assert metrics.episodes == [EpisodeSummary(100, 2558, 8, 200, 1.0, None, None)]
-    assert metrics.findings == asked.findings(pattern="repetition").total == 31
+    assert metrics.findings == asked.findings().total == 31
+    assert asked.findings(pattern="repetition").total == 31
 
     dialogues = asked.dialogues(limit=200).dialogues
     assert len(dialogues) == 100
@@ -223,5 +224,6 @@ def test_airline_dialogues_give_the_published_figures(told: Told) -> None:
     assert (failed.value, failed.dialogues, succeeded.value, succeeded.dialogues) == (0.0, 57, 1.0, 43)
     assert failed.coordination_known + succeeded.coordination_known == 64
     assert failed.mean_dialogue_balance_ratio > succeeded.mean_dialogue_balance_ratio
-    assert failed.patterns == {"repetition": PatternCount(26, 13), "echo_loop": PatternCount(9, 6)}
-    assert succeeded.patterns == {"repetition": PatternCount(5, 4), "echo_loop": PatternCount(2, 2)}
+    none = dict.fromkeys(("monologue", "dominance", "balanced_dialogue", "stall"), PatternCount(0, 0))
+    assert failed.patterns == {"repetition": PatternCount(26, 13), "echo_loop": PatternCount(9, 6), **none}
+    assert succeeded.patterns == {"repetition": PatternCount(5, 4), "echo_loop": PatternCount(2, 2), **none}

@@ -140,7 +140,7 @@ def metrics_table(metrics: ConsciousnessMetrics) -> Table:
     table.add_row(COORDINATION, "unknown" if z is None else f"{z:.2f}", turns)
     table.add_row("external answers", *_response(metrics.response_time.external))
     table.add_row("internal answers", *_response(metrics.response_time.internal))
-    table.add_row("findings", str(metrics.findings), "times that something was said again and again")
+    table.add_row("findings", str(metrics.findings), "patterns: `callosum findings` tells which, where and why")
     return table
 
 
