@@ -8,6 +8,7 @@ from application.dead_letters import DeadLetter, DeadLetters
 from application.delivery import Delivery, DeliverySettings
 from application.errors import (
     CallosumClosedError,
+    ExtraMissingError,
     InvalidURLError,
     LogError,
     StoreSettingsError,
@@ -23,6 +24,19 @@ from application.passage import Passage
 from application.projections import Projections
 from application.reading import RecordedMessage
 from application.recorder import LogLostError, OutcomeUnknownError
+from application.relations import (
+    Detectable,
+    Example,
+    Interval,
+    OutcomeGroup,
+    Relation,
+    Share,
+    Spread,
+    Study,
+    StudyVerdict,
+    Subject,
+    Untested,
+)
 from application.round import Receipt
 from application.settings import Settings
 from application.subscription import Subscription
@@ -120,6 +134,7 @@ __all__ = [
     "Delivery",
     "DeliveryMetrics",
     "DeliverySettings",
+    "Detectable",
     "Dialogue",
     "DialogueClosedError",
     "DialogueExistsError",
@@ -132,7 +147,9 @@ __all__ = [
     "Direction",
     "Durations",
     "EmptyBatchError",
+    "Example",
     "Explanation",
+    "ExtraMissingError",
     "Fail",
     "FindingList",
     "FindingSummary",
@@ -147,6 +164,7 @@ __all__ = [
     "IdempotencyConflictError",
     "ImportReport",
     "InFlightCount",
+    "Interval",
     "InvalidCommandError",
     "InvalidMessageError",
     "InvalidPayloadError",
@@ -162,6 +180,7 @@ __all__ = [
     "NoEarlierGenerationError",
     "OnError",
     "Outcome",
+    "OutcomeGroup",
     "OutcomeUnknownError",
     "Parked",
     "Passage",
@@ -187,16 +206,22 @@ __all__ = [
     "Recorded",
     "RecordedMessage",
     "RefusalMinute",
+    "Relation",
     "ReplacedError",
     "ReplyTimeoutError",
     "ReplyToUnknownMessageError",
     "Result",
     "Settings",
+    "Share",
     "ShedLowest",
+    "Spread",
     "State",
     "Status",
     "Step",
     "StoreSettingsError",
+    "Study",
+    "StudyVerdict",
+    "Subject",
     "Subscription",
     "Tract",
     "TractDeliveries",
@@ -206,6 +231,7 @@ __all__ = [
     "UnknownProjectionError",
     "UnknownTopicError",
     "UnreadableEventError",
+    "Untested",
     "Verdict",
     "Verification",
     "ViewsFileError",

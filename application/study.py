@@ -1,0 +1,349 @@
+"""Whether an outcome of dialogues has to do with what was measured and found in them: which test, of whom.
+
+===================  ==========================  ================================
+outcome              a measure                   a pattern
+===================  ==========================  ================================
+two values           Mann and Whitney's U        Fisher's exact test
+a number, more       Spearman's ρ                U of the outcome with and without
+===================  ==========================  ================================
+
+An outcome of more than two values that are no numbers is one of them against all others.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from application.attributes import is_what_was_typed, written
+from application.conclusions import conclusions, number, sentence
+from application.relations import (
+    FEWEST,
+    LEVEL,
+    Detectable,
+    Example,
+    OutcomeGroup,
+    Relation,
+    Share,
+    Study,
+    StudyVerdict,
+    Subject,
+    Untested,
+)
+from application.significance import (
+    cliffs_delta,
+    fisher,
+    holm,
+    least_correlation,
+    least_delta,
+    least_difference,
+    mann_whitney,
+    odds_ratio,
+    rank_correlation,
+    share_difference,
+    spearman,
+    spread,
+)
+from domain.dialogue import Kind
+from domain.errors import InvalidCommandError
+from projections.states import Status
+from projections.studied import NAMES, Studied, StudiedSet
+
+__all__ = ["study"]
+
+LENGTH: Final = "total_messages"
+NOT_KNOWN: Final = "it is not known of any dialogue"
+MOST_EXAMPLES: Final = 3
+MOST_NAMED: Final = 5
+"""Values that an error names."""
+
+Found = Relation | Untested
+Group = tuple[str, list[Studied]]
+Valued = tuple[Studied, float]
+
+
+def study(found: StudiedSet, kind: Kind, outcome: str, positive: object = None) -> Study:
+    """Test everything against the outcome, correct for all tests, and say what follows.
+
+    Args:
+        found: the dialogues of this kind.
+        kind: of them.
+        outcome: the attribute whose values they have.
+        positive: the value to compare with all others, as it is or as people write it; None: the greater of two.
+
+    Raises:
+        InvalidCommandError: there is nothing to compare, or more than two groups.
+    """
+    known = [dialogue for dialogue in found.dialogues if dialogue.value is not None]
+    groups = _groups(found, kind, outcome, positive)
+    tried = list(_by_group(*(dialogues for _, dialogues in groups)) if groups else _by_number(known))
+    untested = [one for one in tried if isinstance(one, Untested)]
+    relations = _corrected([one for one in tried if isinstance(one, Relation)])
+    named = [OutcomeGroup(label, len(dialogues)) for label, dialogues in groups]
+    told = Study(
+        position=found.position,
+        kind=kind,
+        outcome=outcome,
+        dialogues=len(found.dialogues),
+        missing=len(found.dialogues) - len(known),
+        open=sum(dialogue.status is Status.OPEN for dialogue in known),
+        groups=named,
+        outcomes=None if groups else spread([dialogue.value for dialogue in known]),
+        relations=[],
+        untested=untested,
+        detectable=_detectable(groups, len(known), len(relations)),
+    )
+    with_sentences = [msgspec.structs.replace(one, sentence=sentence(one, told)) for one in relations]
+    told = msgspec.structs.replace(told, relations=with_sentences)
+    return msgspec.structs.replace(told, conclusions=conclusions(told))
+
+
+# The outcome
+
+
+def _groups(found: StudiedSet, kind: Kind, outcome: str, positive: object) -> list[Group]:
+    """Two groups of dialogues with their labels, the one asked about second; none for numbers of many values."""
+    by_value: dict[tuple[str, Any], list[Studied]] = {}
+    for dialogue in found.dialogues:
+        if dialogue.value is not None:
+            by_value.setdefault(_key(dialogue.value), []).append(dialogue)
+    values = [dialogues[0].value for _, dialogues in sorted(by_value.items())]
+    _check_several(found, kind, outcome, values)
+    if positive is None and len(values) > 2:
+        if all(_is_number(value) for value in values):
+            return []
+        raise InvalidCommandError(
+            f"outcome {outcome!r}",
+            f"has {len(values)} values ({_some(values)}); say with positive (--positive) which one to compare with"
+            " all others",
+        )
+    chosen = values[-1] if positive is None else _chosen(outcome, values, positive)
+    sides: tuple[list[Studied], list[Studied]] = ([], [])
+    for dialogues in by_value.values():
+        sides[_key(dialogues[0].value) == _key(chosen)].extend(dialogues)
+    others = [value for value in values if _key(value) != _key(chosen)]
+    rest = f"is {written(others[0])}" if len(others) == 1 else f"is not {written(chosen)}"
+    return [(f"{outcome} {rest}", sides[0]), (f"{outcome} is {written(chosen)}", sides[1])]
+
+
+def _check_several(found: StudiedSet, kind: Kind, outcome: str, values: Sequence[object]) -> None:
+    if not found.dialogues:
+        raise InvalidCommandError(
+            f"outcome {outcome!r}", f"cannot be studied: there are no {kind} dialogues; {_other(kind)}"
+        )
+    if outcome not in found.attributes:
+        there = ", ".join(sorted(found.attributes))
+        has = f"their attributes are {there}" if there else "they have no attributes"
+        raise InvalidCommandError(
+            f"outcome {outcome!r}", f"is no attribute of any {kind} dialogue, {has}; {_other(kind)}"
+        )
+    if len(values) < 2:
+        of = written(values[0]) if values else "null"
+        raise InvalidCommandError(
+            f"outcome {outcome!r}", f"is {of} wherever it is known; there is nothing to compare"
+        )
+
+
+def _other(kind: Kind) -> str:
+    [other] = (one for one in Kind if one is not kind)
+    return f"--kind {other} is for {other} ones"
+
+
+def _chosen(outcome: str, values: Sequence[Any], positive: object) -> object:
+    for value in values:
+        if _key(value) == _key(positive) or (isinstance(positive, str) and is_what_was_typed(value, positive)):
+            return value
+    raise InvalidCommandError(
+        "value to compare with all others",
+        f"is {written(positive)}, which is no value of {outcome!r}; there are {_some(values)}",
+    )
+
+
+def _some(values: Sequence[Any]) -> str:
+    more = ["…"] if len(values) > MOST_NAMED else []
+    return ", ".join([*map(written, values[:MOST_NAMED]), *more])
+
+
+def _key(value: object) -> tuple[str, Any]:
+    """Equal for the same value, and in order for those of one form; 1 and 1.0 are the same, true is another."""
+    if isinstance(value, bool):
+        return "boolean", value
+    if _is_number(value):
+        return "number", value
+    return "text", value if isinstance(value, str) else written(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+# Two groups
+
+
+def _by_group(first: Sequence[Studied], second: Sequence[Studied]) -> Iterable[Found]:
+    for name in first[0].measures:
+        yield _compared(name, Subject.MEASURE, _known(name, first), _known(name, second))
+    for name in NAMES:
+        yield _shares(name, first, second)
+
+
+def _known(name: str, dialogues: Iterable[Studied]) -> list[Valued]:
+    return [(dialogue, value) for dialogue in dialogues if (value := dialogue.measures[name]) is not None]
+
+
+def _compared(name: str, subject: Subject, first: Sequence[Valued], second: Sequence[Valued]) -> Found:
+    """Values of two groups: of a measure, or the outcome's without and with a pattern."""
+    values = [value for _, value in first], [value for _, value in second]
+    why = _too_few(*map(len, values)) or _constant([*values[0], *values[1]])
+    if why:
+        return Untested(name, subject, why)
+    tested, delta = mann_whitney(*values), cliffs_delta(*values)
+    measured = subject is Subject.MEASURE
+    return Relation(
+        name=name,
+        subject=subject,
+        test="mann_whitney",
+        exact=tested.exact,
+        groups=[spread(of_group) for of_group in values],
+        effect_name="cliffs_delta",
+        effect=delta,
+        p=tested.p,
+        like_length=_like_length(name, [*first, *second]) if measured else None,
+        examples=_extremes(first, second, delta.estimate or 0.0)
+        if measured
+        else _first([dialogue for dialogue, _ in second]),
+    )
+
+
+def _shares(name: str, first: Sequence[Studied], second: Sequence[Studied]) -> Found:
+    found = [[dialogue for dialogue in group if name in dialogue.patterns] for group in (first, second)]
+    counts, of = (len(found[0]), len(found[1])), (len(first), len(second))
+    why = _too_few(*of) or _rare(sum(counts), sum(of))
+    if why:
+        return Untested(name, Subject.PATTERN, why)
+    tested, difference = fisher(counts, of), share_difference(counts, of)
+    more = found[1] if (difference.estimate or 0.0) > 0 else found[0]
+    return Relation(
+        name=name,
+        subject=Subject.PATTERN,
+        test="fisher",
+        exact=tested.exact,
+        groups=[Share(number, dialogues) for number, dialogues in zip(of, counts, strict=True)],
+        effect_name="share_difference",
+        effect=difference,
+        odds_ratio=odds_ratio(counts, of),
+        p=tested.p,
+        examples=_first(more),
+    )
+
+
+# A number
+
+
+def _by_number(dialogues: Sequence[Studied]) -> Iterable[Found]:
+    for name in dialogues[0].measures:
+        yield _correlated(name, _known(name, dialogues))
+    for name in NAMES:
+        with_it = [(dialogue, dialogue.value) for dialogue in dialogues if name in dialogue.patterns]
+        without = [(dialogue, dialogue.value) for dialogue in dialogues if name not in dialogue.patterns]
+        why = _rare(len(with_it), len(dialogues))
+        yield Untested(name, Subject.PATTERN, why) if why else _compared(name, Subject.PATTERN, without, with_it)
+
+
+def _correlated(name: str, known: Sequence[Valued]) -> Found:
+    values, outcomes = [value for _, value in known], [dialogue.value for dialogue, _ in known]
+    why = _few(len(known)) or _constant(values) or _one_outcome(outcomes)
+    if why:
+        return Untested(name, Subject.MEASURE, why)
+    tested, rho = spearman(values, outcomes), rank_correlation(values, outcomes)
+    return Relation(
+        name=name,
+        subject=Subject.MEASURE,
+        test="spearman",
+        exact=tested.exact,
+        groups=[spread(values)],
+        effect_name="rank_correlation",
+        effect=rho,
+        p=tested.p,
+        like_length=_like_length(name, known),
+        examples=_extremes([], known, 1.0),
+    )
+
+
+# What all have
+
+
+def _corrected(relations: Sequence[Relation]) -> list[Relation]:
+    """With their verdicts, the least p first; of equal ones the order is kept."""
+    judged = [
+        _judged(relation, corrected)
+        for relation, corrected in zip(relations, holm([one.p for one in relations]), strict=True)
+    ]
+    return sorted(judged, key=lambda relation: (relation.corrected_p, relation.p))
+
+
+def _judged(relation: Relation, corrected: float) -> Relation:
+    if corrected <= LEVEL:
+        return msgspec.structs.replace(relation, corrected_p=corrected, verdict=StudyVerdict.RELATED)
+    verdict = StudyVerdict.UNCERTAIN if relation.p <= LEVEL else StudyVerdict.NONE
+    return msgspec.structs.replace(relation, corrected_p=corrected, verdict=verdict, examples=[])
+
+
+def _detectable(groups: Sequence[Group], known: int, tests: int) -> Detectable | None:
+    if not tests:
+        return None
+    level = LEVEL / tests
+    if not groups:
+        return Detectable(rank_correlation=least_correlation(known, level))
+    first, second = (len(dialogues) for _, dialogues in groups)
+    return Detectable(least_delta(first, second, level), least_difference(first, second, level))
+
+
+def _too_few(*known: int) -> str | None:
+    if not any(known):
+        return NOT_KNOWN
+    if min(known) < FEWEST:
+        return f"it is known of {known[0]} and {known[1]} dialogues; either group needs {FEWEST}"
+    return None
+
+
+def _few(known: int) -> str | None:
+    if known >= 2 * FEWEST:
+        return None
+    return f"it is known of {known} dialogues; {2 * FEWEST} are needed" if known else NOT_KNOWN
+
+
+def _one_outcome(outcomes: Sequence[float]) -> str | None:
+    return "the outcome is the same wherever it is known" if len(set(outcomes)) == 1 else None
+
+
+def _rare(found: int, of: int) -> str | None:
+    for have, all_of, how in ((found, "no dialogue", "found"), (of - found, "every dialogue", "missing")):
+        if have == 0:
+            return f"it was found in {all_of}"
+        if have < FEWEST:
+            return f"it is {how} in {have} of {of} dialogues; {FEWEST} are needed"
+    return None
+
+
+def _constant(values: Sequence[float]) -> str | None:
+    return f"it is {number(values[0])} in every dialogue" if len(set(values)) == 1 else None
+
+
+def _extremes(first: Sequence[Valued], second: Sequence[Valued], effect: float) -> list[Example]:
+    """The two greatest values of who has more, and the least of who has less."""
+    more, less = (second, first) if effect > 0 else (first, second)
+    greatest = sorted(more, key=lambda one: -one[1])[:2]
+    least = sorted(less or more, key=lambda one: one[1])[:1]
+    return [Example(dialogue.dialogue, dialogue.value, value) for dialogue, value in [*greatest, *least]]
+
+
+def _first(found: Sequence[Studied]) -> list[Example]:
+    return [Example(dialogue.dialogue, dialogue.value, 1.0) for dialogue in found[:MOST_EXAMPLES]]
+
+
+def _like_length(name: str, known: Sequence[Valued]) -> float | None:
+    lengths = [dialogue.measures[LENGTH] or 0 for dialogue, _ in known]
+    if name == LENGTH or len(set(lengths)) == 1:
+        return None
+    return rank_correlation([value for _, value in known], lengths).estimate
