@@ -54,8 +54,15 @@ def sentence(relation: Relation, study: Study) -> str:
     if relation.verdict is StudyVerdict.NONE:
         return f"No relation found between {name} and {outcome}: {figures}"
     if relation.verdict is StudyVerdict.RELATED:
-        return f"{name} goes with {outcome}: {figures}"
-    return f"{name} may go with {outcome}, or not: {figures} Among so many tests chance alone gives as much."
+        return f"{name} goes with {outcome}: {figures}{_beyond(relation)}"
+    chance = "Among so many tests chance alone gives as much."
+    return f"{name} may go with {outcome}, or not: {figures} {chance}{_beyond(relation)}"
+
+
+def _beyond(relation: Relation) -> str:
+    if relation.beyond_length is None:
+        return ""
+    return f" At a like number of messages there remains a rank correlation of {interval(relation.beyond_length)}."
 
 
 def _chance(relation: Relation) -> str:
@@ -177,8 +184,8 @@ def _lengths(study: Study) -> Iterator[str]:
     if same:
         orders = "orders" if len(same) == 1 else "order"
         yield (
-            f"Of these, {', '.join(same)} {orders} the dialogues as total_messages does: what is seen there is their"
-            " length, and counts once."
+            f"Of these, {', '.join(same)} {orders} the dialogues as total_messages does: what is seen there is"
+            " their length, and counts once."
         )
 
 

@@ -11,11 +11,13 @@ from domain.dialogue import Kind
 __all__ = [
     "FEWEST",
     "LEVEL",
+    "MANY",
     "PERMUTATIONS",
     "SEED",
     "Detectable",
     "Example",
     "Interval",
+    "Method",
     "OutcomeGroup",
     "Relation",
     "Share",
@@ -32,6 +34,8 @@ LEVEL: Final = 0.05
 FEWEST: Final = 5
 """Dialogues in a group below which nothing is tested."""
 PERMUTATIONS: Final = 9_999
+MANY: Final = 5_000
+"""Dialogues beyond which normal approximations are used, where every group has at least 50."""
 SEED: Final = 20_260_301
 """Where drawing begins; each test begins there anew, so that none depends on which others are made."""
 
@@ -57,11 +61,19 @@ class Interval(msgspec.Struct, frozen=True):
     high: float | None
 
 
+class Method(StrEnum):
+    """EXACT: over all cases. PERMUTATION: over drawn ones. NORMAL: approximated, of very many dialogues."""
+
+    EXACT = "exact"
+    PERMUTATION = "permutation"
+    NORMAL = "normal approximation"
+
+
 class Tested(msgspec.Struct, frozen=True):
-    """A two-sided p-value; `exact`: over all cases, rather than over drawn ones."""
+    """A two-sided p-value, and how it was come by."""
 
     p: float
-    exact: bool
+    method: Method
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -106,14 +118,15 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True):
     """A measure or pattern and the outcome.
 
     Attributes:
-        test: ``mann_whitney``, ``fisher`` or ``spearman``; `exact` whether over all cases, rather than drawn ones.
+        test: ``mann_whitney``, ``fisher`` or ``spearman``; `method`: how its p-value was come by.
         groups: one for each group of the outcome, in that order. With a number as the outcome: of a measure, its
             spread; of a pattern, the outcome's spread without it and with it.
         effect: ``cliffs_delta``, ``share_difference`` or ``rank_correlation``, each −1 to 1: above 0 where the
             second group, or the greater outcome, has more.
         odds_ratio: of a pattern and two groups: the second's odds over the first's.
         p, corrected_p: alone, and corrected for all tests of the study (Holm).
-        like_length: the rank correlation of a measure with total_messages, over the same dialogues.
+        like_length: its rank correlation with total_messages, over the same dialogues (a pattern: 1 where found).
+        beyond_length: its rank correlation with the outcome at a like number of messages (the partial one).
         sentence: what follows.
         examples: dialogues to read, where it is related.
     """
@@ -121,7 +134,7 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     subject: Subject
     test: str
-    exact: bool
+    method: Method
     groups: list[Spread] | list[Share]
     effect_name: str
     effect: Interval
@@ -130,6 +143,7 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True):
     corrected_p: float = 1.0
     verdict: StudyVerdict = StudyVerdict.NONE
     like_length: float | None = None
+    beyond_length: Interval | None = None
     sentence: str = ""
     examples: list[Example] = []
 

@@ -2,18 +2,20 @@
 
 Intervals are of 95 %. A test by permutation takes every partition of the dialogues where there are at most 9,999
 of them, and is exact; otherwise it draws 9,999 with a fixed seed, and p is (b + 1)/(9,999 + 1) for b that are at
-least as extreme (Phipson and Smyth, 2010). Two-sided p is twice the smaller of the one-sided ones, at most 1.
+least as extreme (Phipson and Smyth, 2010). Two-sided p is twice the smaller of the one-sided ones, at most 1. Of
+more than 5,000 dialogues, 50 or more in each group, normal approximations that allow for ties take its place:
+drawing takes minutes there, and is no closer.
 """
 
 from collections.abc import Sequence
-from math import asin, sin, sqrt, tanh
-from typing import Any, Final
+from math import asin, atanh, sin, sqrt, tanh
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from application.relations import PERMUTATIONS, SEED, Interval, Spread, Tested
+from application.relations import MANY, PERMUTATIONS, SEED, Interval, Method, Spread, Tested
 
 __all__ = [
     "cliffs_delta",
@@ -24,6 +26,7 @@ __all__ = [
     "least_difference",
     "mann_whitney",
     "odds_ratio",
+    "partial_correlation",
     "rank_correlation",
     "share_difference",
     "spearman",
@@ -34,7 +37,9 @@ _Floats = npt.NDArray[np.float64]
 
 _CONFIDENCE: Final = 0.95
 _NORMAL: Final = float(stats.norm.ppf(1 - (1 - _CONFIDENCE) / 2))
+FEWEST_FOR_NORMAL: Final = 50
 _POWER: Final = 0.8
+_NOTHING: Final = 1e-9
 _AT_ONCE: Final = 2_000_000
 """Values of permuted samples in memory at a time."""
 
@@ -45,6 +50,8 @@ def mann_whitney(first: Sequence[float], second: Sequence[float]) -> Tested:
     The statistic is the sum of the second group's ranks, of which U is a linear function; equal values share the
     mean of their ranks.
     """
+    if _many(len(first), len(second)):
+        return Tested(float(stats.mannwhitneyu(second, first, method="asymptotic").pvalue), Method.NORMAL)
     ranks = stats.rankdata([*first, *second])
     groups = (ranks[len(first) :], ranks[: len(first)])
     return _permuted(groups, lambda second, _first, axis: second.sum(axis=axis), "independent")
@@ -52,6 +59,8 @@ def mann_whitney(first: Sequence[float], second: Sequence[float]) -> Tested:
 
 def spearman(xs: Sequence[float], ys: Sequence[float]) -> Tested:
     """Whether two values of each dialogue are independent (Spearman, 1904), by permutation of the pairs."""
+    if _many(len(xs)):
+        return Tested(float(stats.spearmanr(xs, ys).pvalue), Method.NORMAL)
     ranks = stats.rankdata(ys)
     return _permuted((stats.rankdata(xs),), lambda ranked, axis: (ranked * ranks).sum(axis=axis), "pairings")
 
@@ -66,13 +75,17 @@ def _permuted(samples: tuple[_Floats, ...], statistic: Any, of: Any) -> Tested:
         batch=max(1, _AT_ONCE // sum(map(len, samples))),
         rng=np.random.default_rng(SEED),
     )
-    drawn = len(found.null_distribution)
-    return Tested(float(found.pvalue), exact=drawn != PERMUTATIONS)
+    drawn = len(found.null_distribution) == PERMUTATIONS  # no number of partitions or orders is just that
+    return Tested(float(found.pvalue), Method.PERMUTATION if drawn else Method.EXACT)
+
+
+def _many(*sizes: int) -> bool:
+    return sum(sizes) > MANY and min(sizes) >= FEWEST_FOR_NORMAL
 
 
 def fisher(found: tuple[int, int], of: tuple[int, int]) -> Tested:
     """Whether two groups' shares are equal: Fisher's exact test (1922), two-sided by the tables' probabilities."""
-    return Tested(float(stats.fisher_exact(_table(found, of)).pvalue), exact=True)
+    return Tested(float(stats.fisher_exact(_table(found, of)).pvalue), Method.EXACT)
 
 
 def cliffs_delta(first: Sequence[float], second: Sequence[float]) -> Interval:
@@ -115,12 +128,33 @@ def _ties(xs: _Floats, ys: _Floats) -> npt.NDArray[np.int64]:
 
 def rank_correlation(xs: Sequence[float], ys: Sequence[float]) -> Interval:
     """Spearman's ρ; the interval by Fisher's z with the variance (1 + ρ²/2)/(n − 3) (Bonett and Wright, 2000)."""
-    ranked = np.corrcoef(stats.rankdata(xs), stats.rankdata(ys))
-    rho = float(np.clip(ranked[0, 1], -1, 1))
-    if abs(rho) > 1 - 1e-12:
-        return Interval(round(rho), round(rho), round(rho))
-    half = _NORMAL * sqrt((1 + rho**2 / 2) / (len(xs) - 3))
-    return Interval(rho, tanh(np.arctanh(rho) - half), tanh(np.arctanh(rho) + half))
+    return _by_fishers_z(_rho(xs, ys), len(xs) - 3)
+
+
+def partial_correlation(xs: Sequence[float], ys: Sequence[float], given: Sequence[float]) -> Interval | None:
+    """Spearman's ρ of xs and ys where a third value is held fixed; the interval as above, with n − 4.
+
+    None where the third leaves nothing open: it orders the dialogues as one of the others does, or not at all.
+    """
+    if len({*given}) == 1:
+        return None
+    of_xs, of_ys = _rho(xs, given), _rho(ys, given)
+    open_to = (1 - of_xs**2) * (1 - of_ys**2)
+    if open_to < _NOTHING:
+        return None
+    partial = (_rho(xs, ys) - of_xs * of_ys) / sqrt(open_to)
+    return _by_fishers_z(max(-1.0, min(1.0, partial)), len(xs) - 4)
+
+
+def _rho(xs: Sequence[float], ys: Sequence[float]) -> float:
+    return float(np.clip(np.corrcoef(stats.rankdata(xs), stats.rankdata(ys))[0, 1], -1, 1))
+
+
+def _by_fishers_z(rho: float, freedom: int) -> Interval:
+    if abs(rho) > 1 - _NOTHING:
+        return Interval(rho, rho, rho)
+    half = _NORMAL * sqrt((1 + rho**2 / 2) / freedom)
+    return Interval(rho, tanh(atanh(rho) - half), tanh(atanh(rho) + half))
 
 
 def share_difference(found: tuple[int, int], of: tuple[int, int]) -> Interval:
@@ -141,9 +175,12 @@ def _wilson(found: int, of: int) -> tuple[float, float]:
 def odds_ratio(found: tuple[int, int], of: tuple[int, int]) -> Interval:
     """The odds in the second group over those in the first: the conditional estimate with its exact interval.
 
-    None where it is beyond all numbers.
+    None where it is beyond all numbers. Of very many dialogues it is the sample's, with a normal interval of its
+    logarithm.
     """
-    ratio = stats.contingency.odds_ratio(_table(found, of), kind="conditional")
+    table = _table(found, of)
+    kind: Literal["sample", "conditional"] = "sample" if _many(*map(int, table.flat)) else "conditional"
+    ratio = stats.contingency.odds_ratio(table, kind=kind)
     interval = ratio.confidence_interval(_CONFIDENCE)
     return Interval(*(float(one) if np.isfinite(one) else None for one in (ratio.statistic, *interval)))
 

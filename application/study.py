@@ -11,17 +11,18 @@ An outcome of more than two values that are no numbers is one of them against al
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from application.attributes import is_what_was_typed, written
 from application.conclusions import conclusions, number, sentence
+from application.outcomes import Group, groups_of
 from application.relations import (
     FEWEST,
     LEVEL,
     Detectable,
     Example,
+    Interval,
     OutcomeGroup,
     Relation,
     Share,
@@ -39,13 +40,13 @@ from application.significance import (
     least_difference,
     mann_whitney,
     odds_ratio,
+    partial_correlation,
     rank_correlation,
     share_difference,
     spearman,
     spread,
 )
 from domain.dialogue import Kind
-from domain.errors import InvalidCommandError
 from projections.states import Status
 from projections.studied import NAMES, Studied, StudiedSet
 
@@ -54,11 +55,8 @@ __all__ = ["study"]
 LENGTH: Final = "total_messages"
 NOT_KNOWN: Final = "it is not known of any dialogue"
 MOST_EXAMPLES: Final = 3
-MOST_NAMED: Final = 5
-"""Values that an error names."""
 
 Found = Relation | Untested
-Group = tuple[str, list[Studied]]
 Valued = tuple[Studied, float]
 
 
@@ -75,7 +73,7 @@ def study(found: StudiedSet, kind: Kind, outcome: str, positive: object = None) 
         InvalidCommandError: there is nothing to compare, or more than two groups.
     """
     known = [dialogue for dialogue in found.dialogues if dialogue.value is not None]
-    groups = _groups(found, kind, outcome, positive)
+    groups = groups_of(found, kind, outcome, positive)
     tried = list(_by_group(*(dialogues for _, dialogues in groups)) if groups else _by_number(known))
     untested = [one for one in tried if isinstance(one, Untested)]
     relations = _corrected([one for one in tried if isinstance(one, Relation)])
@@ -96,85 +94,6 @@ def study(found: StudiedSet, kind: Kind, outcome: str, positive: object = None) 
     with_sentences = [msgspec.structs.replace(one, sentence=sentence(one, told)) for one in relations]
     told = msgspec.structs.replace(told, relations=with_sentences)
     return msgspec.structs.replace(told, conclusions=conclusions(told))
-
-
-# The outcome
-
-
-def _groups(found: StudiedSet, kind: Kind, outcome: str, positive: object) -> list[Group]:
-    """Two groups of dialogues with their labels, the one asked about second; none for numbers of many values."""
-    by_value: dict[tuple[str, Any], list[Studied]] = {}
-    for dialogue in found.dialogues:
-        if dialogue.value is not None:
-            by_value.setdefault(_key(dialogue.value), []).append(dialogue)
-    values = [dialogues[0].value for _, dialogues in sorted(by_value.items())]
-    _check_several(found, kind, outcome, values)
-    if positive is None and len(values) > 2:
-        if all(_is_number(value) for value in values):
-            return []
-        raise InvalidCommandError(
-            f"outcome {outcome!r}",
-            f"has {len(values)} values ({_some(values)}); say with positive (--positive) which one to compare with"
-            " all others",
-        )
-    chosen = values[-1] if positive is None else _chosen(outcome, values, positive)
-    sides: tuple[list[Studied], list[Studied]] = ([], [])
-    for dialogues in by_value.values():
-        sides[_key(dialogues[0].value) == _key(chosen)].extend(dialogues)
-    others = [value for value in values if _key(value) != _key(chosen)]
-    rest = f"is {written(others[0])}" if len(others) == 1 else f"is not {written(chosen)}"
-    return [(f"{outcome} {rest}", sides[0]), (f"{outcome} is {written(chosen)}", sides[1])]
-
-
-def _check_several(found: StudiedSet, kind: Kind, outcome: str, values: Sequence[object]) -> None:
-    if not found.dialogues:
-        raise InvalidCommandError(
-            f"outcome {outcome!r}", f"cannot be studied: there are no {kind} dialogues; {_other(kind)}"
-        )
-    if outcome not in found.attributes:
-        there = ", ".join(sorted(found.attributes))
-        has = f"their attributes are {there}" if there else "they have no attributes"
-        raise InvalidCommandError(
-            f"outcome {outcome!r}", f"is no attribute of any {kind} dialogue, {has}; {_other(kind)}"
-        )
-    if len(values) < 2:
-        of = written(values[0]) if values else "null"
-        raise InvalidCommandError(
-            f"outcome {outcome!r}", f"is {of} wherever it is known; there is nothing to compare"
-        )
-
-
-def _other(kind: Kind) -> str:
-    [other] = (one for one in Kind if one is not kind)
-    return f"--kind {other} is for {other} ones"
-
-
-def _chosen(outcome: str, values: Sequence[Any], positive: object) -> object:
-    for value in values:
-        if _key(value) == _key(positive) or (isinstance(positive, str) and is_what_was_typed(value, positive)):
-            return value
-    raise InvalidCommandError(
-        "value to compare with all others",
-        f"is {written(positive)}, which is no value of {outcome!r}; there are {_some(values)}",
-    )
-
-
-def _some(values: Sequence[Any]) -> str:
-    more = ["…"] if len(values) > MOST_NAMED else []
-    return ", ".join([*map(written, values[:MOST_NAMED]), *more])
-
-
-def _key(value: object) -> tuple[str, Any]:
-    """Equal for the same value, and in order for those of one form; 1 and 1.0 are the same, true is another."""
-    if isinstance(value, bool):
-        return "boolean", value
-    if _is_number(value):
-        return "number", value
-    return "text", value if isinstance(value, str) else written(value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 # Two groups
@@ -198,17 +117,21 @@ def _compared(name: str, subject: Subject, first: Sequence[Valued], second: Sequ
     if why:
         return Untested(name, subject, why)
     tested, delta = mann_whitney(*values), cliffs_delta(*values)
+    in_second = [0.0] * len(first) + [1.0] * len(second)
     measured = subject is Subject.MEASURE
+    of, outcomes = ([*values[0], *values[1]], in_second) if measured else (in_second, [*values[0], *values[1]])
+    like, beyond = _lengths(name, [dialogue for dialogue, _ in [*first, *second]], of, outcomes)
     return Relation(
         name=name,
         subject=subject,
         test="mann_whitney",
-        exact=tested.exact,
+        method=tested.method,
         groups=[spread(of_group) for of_group in values],
         effect_name="cliffs_delta",
         effect=delta,
         p=tested.p,
-        like_length=_like_length(name, [*first, *second]) if measured else None,
+        like_length=like,
+        beyond_length=beyond,
         examples=_extremes(first, second, delta.estimate or 0.0)
         if measured
         else _first([dialogue for dialogue, _ in second]),
@@ -222,17 +145,21 @@ def _shares(name: str, first: Sequence[Studied], second: Sequence[Studied]) -> F
     if why:
         return Untested(name, Subject.PATTERN, why)
     tested, difference = fisher(counts, of), share_difference(counts, of)
+    in_second = [0.0] * len(first) + [1.0] * len(second)
+    like, beyond = _lengths(name, [*first, *second], _has(name, [*first, *second]), in_second)
     more = found[1] if (difference.estimate or 0.0) > 0 else found[0]
     return Relation(
         name=name,
         subject=Subject.PATTERN,
         test="fisher",
-        exact=tested.exact,
+        method=tested.method,
         groups=[Share(number, dialogues) for number, dialogues in zip(of, counts, strict=True)],
         effect_name="share_difference",
         effect=difference,
         odds_ratio=odds_ratio(counts, of),
         p=tested.p,
+        like_length=like,
+        beyond_length=beyond,
         examples=_first(more),
     )
 
@@ -256,16 +183,18 @@ def _correlated(name: str, known: Sequence[Valued]) -> Found:
     if why:
         return Untested(name, Subject.MEASURE, why)
     tested, rho = spearman(values, outcomes), rank_correlation(values, outcomes)
+    like, beyond = _lengths(name, [dialogue for dialogue, _ in known], values, outcomes)
     return Relation(
         name=name,
         subject=Subject.MEASURE,
         test="spearman",
-        exact=tested.exact,
+        method=tested.method,
         groups=[spread(values)],
         effect_name="rank_correlation",
         effect=rho,
         p=tested.p,
-        like_length=_like_length(name, known),
+        like_length=like,
+        beyond_length=beyond,
         examples=_extremes([], known, 1.0),
     )
 
@@ -342,8 +271,15 @@ def _first(found: Sequence[Studied]) -> list[Example]:
     return [Example(dialogue.dialogue, dialogue.value, 1.0) for dialogue in found[:MOST_EXAMPLES]]
 
 
-def _like_length(name: str, known: Sequence[Valued]) -> float | None:
-    lengths = [dialogue.measures[LENGTH] or 0 for dialogue, _ in known]
-    if name == LENGTH or len(set(lengths)) == 1:
-        return None
-    return rank_correlation([value for _, value in known], lengths).estimate
+def _has(name: str, dialogues: Sequence[Studied]) -> list[float]:
+    return [float(name in dialogue.patterns) for dialogue in dialogues]
+
+
+def _lengths(
+    name: str, dialogues: Sequence[Studied], values: Sequence[float], outcomes: Sequence[float]
+) -> tuple[float | None, Interval | None]:
+    """How values go with the number of messages, and how with the outcome at a like number of them."""
+    lengths = [dialogue.measures[LENGTH] or 0.0 for dialogue in dialogues]
+    if name == LENGTH or len({*lengths}) == 1:
+        return None, None
+    return rank_correlation(values, lengths).estimate, partial_correlation(values, outcomes, lengths)

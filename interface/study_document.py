@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from application.conclusions import p_value
-from application.relations import FEWEST, PERMUTATIONS, SEED, Relation, Study
+from application.relations import FEWEST, MANY, PERMUTATIONS, SEED, Relation, Study
 from corpus_callosum import CorpusCallosum
 from interface.study import effect, figure, left_out, sentences, strip, to_read
 from interface.text import one_line
@@ -28,6 +28,10 @@ METHOD: Final = f"""\
   and Wright (2000); of a pattern the U of the outcome without it and with it.
 - All p-values are two-sided. They are corrected for all tests that were made by Holm's method, which holds however
   these depend on each other. Intervals are of 95 %, each for itself.
+- Of more than {MANY:,} dialogues with 50 or more in each group, normal approximations take the place of
+  permutations, and the sample's odds ratio that of the conditional one.
+- What remains at a like number of messages is the partial rank correlation with the outcome; it is an estimate
+  beside the tests, and no test of its own.
 - What is known of fewer than {FEWEST} dialogues of a group, what is the same in all, and a pattern that fewer
   than {FEWEST} have or lack, is not tested."""
 
