@@ -58,9 +58,8 @@ def test_rho_is_tested_over_every_order(pairs: list[tuple[float, float]]) -> Non
     products = [sum(x * y for x, y in zip(order, of_ys, strict=True)) for order in permutations(of_xs)]
     tested = spearman(xs, ys)
     assert tested.method is Method.EXACT
-    assert tested.p == pytest.approx(
-        p_by_enumeration(sum(x * y for x, y in zip(of_xs, of_ys, strict=True)), products)
-    )
+    found = sum(x * y for x, y in zip(of_xs, of_ys, strict=True))
+    assert tested.p == pytest.approx(p_by_enumeration(found, products))
 
 
 @settings(max_examples=60, deadline=None)
@@ -78,7 +77,7 @@ def test_fisher_is_that_of_every_table(first: int, second: int, of: st.DataObjec
 
 
 def test_the_lady_who_tasted_tea() -> None:
-    """Fisher's own example, The Design of Experiments (1935): one table in 70 is as good as all cups told right."""
+    """Fisher's own example, The Design of Experiments (1935): all cups told right is one table in 70."""
     assert fisher((0, 4), (4, 4)).p == pytest.approx(2 / 70)
     assert fisher((1, 3), (4, 4)).p == pytest.approx(34 / 70)
 
