@@ -25,17 +25,17 @@ from application.projections import Projections
 from application.reading import RecordedMessage
 from application.recorder import LogLostError, OutcomeUnknownError
 from application.relations import (
+    Aspect,
     Detectable,
+    Exactness,
     Example,
     Interval,
-    Method,
     OutcomeGroup,
     Relation,
     Share,
     Spread,
     Study,
     StudyVerdict,
-    Subject,
     Untested,
 )
 from application.round import Receipt
@@ -113,6 +113,7 @@ from projections.states import Status
 from projections.status import ProjectionState, ProjectionStatus
 
 __all__ = [
+    "Aspect",
     "BackpressureError",
     "Backtest",
     "BacktestedTract",
@@ -148,6 +149,7 @@ __all__ = [
     "Direction",
     "Durations",
     "EmptyBatchError",
+    "Exactness",
     "Example",
     "Explanation",
     "ExtraMissingError",
@@ -176,7 +178,6 @@ __all__ = [
     "LogLostError",
     "Message",
     "MessageNotFoundError",
-    "Method",
     "Minute",
     "MinuteList",
     "NoEarlierGenerationError",
@@ -223,7 +224,6 @@ __all__ = [
     "StoreSettingsError",
     "Study",
     "StudyVerdict",
-    "Subject",
     "Subscription",
     "Tract",
     "TractDeliveries",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from application.relations import Interval, OutcomeGroup, Relation, Share, Spread, Study, StudyVerdict, Subject
+from application.relations import Aspect, Interval, OutcomeGroup, Relation, Share, Spread, Study, StudyVerdict
 
 __all__ = [
     "LIKE_LENGTH",
@@ -76,7 +76,7 @@ def _figures(relation: Relation, study: Study) -> str:
         apart = f"{points(relation.effect)}, odds ratio {_ratio(relation.odds_ratio)}"
         return f"{_found(relation, study.groups)}; they differ by {apart}"
     named = [f"where {group.label}" for group in study.groups] or ["without it", "with it"]
-    whose = f"{study.outcome} is at the median" if relation.subject is Subject.PATTERN else "median"
+    whose = f"{study.outcome} is at the median" if relation.aspect is Aspect.PATTERN else "median"
     return f"{whose} {_medians(relation, named, study)}; {_pairs(relation)}"
 
 

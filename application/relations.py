@@ -14,17 +14,17 @@ __all__ = [
     "MANY",
     "PERMUTATIONS",
     "SEED",
+    "Aspect",
     "Detectable",
+    "Exactness",
     "Example",
     "Interval",
-    "Method",
     "OutcomeGroup",
     "Relation",
     "Share",
     "Spread",
     "Study",
     "StudyVerdict",
-    "Subject",
     "Tested",
     "Untested",
 ]
@@ -40,7 +40,7 @@ SEED: Final = 20_260_301
 """Where drawing begins; each test begins there anew, so that none depends on which others are made."""
 
 
-class Subject(StrEnum):
+class Aspect(StrEnum):
     MEASURE = "measure"
     PATTERN = "pattern"
 
@@ -61,7 +61,7 @@ class Interval(msgspec.Struct, frozen=True):
     high: float | None
 
 
-class Method(StrEnum):
+class Exactness(StrEnum):
     """EXACT: over all cases. PERMUTATION: over drawn ones. NORMAL: approximated, of very many dialogues."""
 
     EXACT = "exact"
@@ -73,7 +73,7 @@ class Tested(msgspec.Struct, frozen=True):
     """A two-sided p-value, and how it was come by."""
 
     p: float
-    method: Method
+    method: Exactness
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -132,9 +132,9 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    subject: Subject
+    aspect: Aspect
     test: str
-    method: Method
+    method: Exactness
     groups: list[Spread] | list[Share]
     effect_name: str
     effect: Interval
@@ -152,7 +152,7 @@ class Untested(msgspec.Struct, frozen=True):
     """A measure or pattern that was not tested, and why."""
 
     name: str
-    subject: Subject
+    aspect: Aspect
     why: str
 
 

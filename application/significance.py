@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from application.relations import MANY, PERMUTATIONS, SEED, Interval, Method, Spread, Tested
+from application.relations import MANY, PERMUTATIONS, SEED, Exactness, Interval, Spread, Tested
 
 __all__ = [
     "cliffs_delta",
@@ -51,7 +51,7 @@ def mann_whitney(first: Sequence[float], second: Sequence[float]) -> Tested:
     mean of their ranks.
     """
     if _many(len(first), len(second)):
-        return Tested(float(stats.mannwhitneyu(second, first, method="asymptotic").pvalue), Method.NORMAL)
+        return Tested(float(stats.mannwhitneyu(second, first, method="asymptotic").pvalue), Exactness.NORMAL)
     ranks = stats.rankdata([*first, *second])
     groups = (ranks[len(first) :], ranks[: len(first)])
     return _permuted(groups, lambda second, _first, axis: second.sum(axis=axis), "independent")
@@ -60,7 +60,7 @@ def mann_whitney(first: Sequence[float], second: Sequence[float]) -> Tested:
 def spearman(xs: Sequence[float], ys: Sequence[float]) -> Tested:
     """Whether two values of each dialogue are independent (Spearman, 1904), by permutation of the pairs."""
     if _many(len(xs)):
-        return Tested(float(stats.spearmanr(xs, ys).pvalue), Method.NORMAL)
+        return Tested(float(stats.spearmanr(xs, ys).pvalue), Exactness.NORMAL)
     ranks = stats.rankdata(ys)
     return _permuted((stats.rankdata(xs),), lambda ranked, axis: (ranked * ranks).sum(axis=axis), "pairings")
 
@@ -76,7 +76,7 @@ def _permuted(samples: tuple[_Floats, ...], statistic: Any, of: Any) -> Tested:
         rng=np.random.default_rng(SEED),
     )
     drawn = len(found.null_distribution) == PERMUTATIONS  # no number of partitions or orders is just that
-    return Tested(float(found.pvalue), Method.PERMUTATION if drawn else Method.EXACT)
+    return Tested(float(found.pvalue), Exactness.PERMUTATION if drawn else Exactness.EXACT)
 
 
 def _many(*sizes: int) -> bool:
@@ -85,7 +85,7 @@ def _many(*sizes: int) -> bool:
 
 def fisher(found: tuple[int, int], of: tuple[int, int]) -> Tested:
     """Whether two groups' shares are equal: Fisher's exact test (1922), two-sided by the tables' probabilities."""
-    return Tested(float(stats.fisher_exact(_table(found, of)).pvalue), Method.EXACT)
+    return Tested(float(stats.fisher_exact(_table(found, of)).pvalue), Exactness.EXACT)
 
 
 def cliffs_delta(first: Sequence[float], second: Sequence[float]) -> Interval:

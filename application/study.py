@@ -20,6 +20,7 @@ from application.outcomes import Group, groups_of
 from application.relations import (
     FEWEST,
     LEVEL,
+    Aspect,
     Detectable,
     Example,
     Interval,
@@ -28,7 +29,6 @@ from application.relations import (
     Share,
     Study,
     StudyVerdict,
-    Subject,
     Untested,
 )
 from application.significance import (
@@ -101,7 +101,7 @@ def study(found: StudiedSet, kind: Kind, outcome: str, positive: object = None) 
 
 def _by_group(first: Sequence[Studied], second: Sequence[Studied]) -> Iterable[Found]:
     for name in first[0].measures:
-        yield _compared(name, Subject.MEASURE, _known(name, first), _known(name, second))
+        yield _compared(name, Aspect.MEASURE, _known(name, first), _known(name, second))
     for name in NAMES:
         yield _shares(name, first, second)
 
@@ -110,20 +110,20 @@ def _known(name: str, dialogues: Iterable[Studied]) -> list[Valued]:
     return [(dialogue, value) for dialogue in dialogues if (value := dialogue.measures[name]) is not None]
 
 
-def _compared(name: str, subject: Subject, first: Sequence[Valued], second: Sequence[Valued]) -> Found:
+def _compared(name: str, aspect: Aspect, first: Sequence[Valued], second: Sequence[Valued]) -> Found:
     """Values of two groups: of a measure, or the outcome's without and with a pattern."""
     values = [value for _, value in first], [value for _, value in second]
     why = _too_few(*map(len, values)) or _constant([*values[0], *values[1]])
     if why:
-        return Untested(name, subject, why)
+        return Untested(name, aspect, why)
     tested, delta = mann_whitney(*values), cliffs_delta(*values)
     in_second = [0.0] * len(first) + [1.0] * len(second)
-    measured = subject is Subject.MEASURE
+    measured = aspect is Aspect.MEASURE
     of, outcomes = ([*values[0], *values[1]], in_second) if measured else (in_second, [*values[0], *values[1]])
     like, beyond = _lengths(name, [dialogue for dialogue, _ in [*first, *second]], of, outcomes)
     return Relation(
         name=name,
-        subject=subject,
+        aspect=aspect,
         test="mann_whitney",
         method=tested.method,
         groups=[spread(of_group) for of_group in values],
@@ -143,14 +143,14 @@ def _shares(name: str, first: Sequence[Studied], second: Sequence[Studied]) -> F
     counts, of = (len(found[0]), len(found[1])), (len(first), len(second))
     why = _too_few(*of) or _rare(sum(counts), sum(of))
     if why:
-        return Untested(name, Subject.PATTERN, why)
+        return Untested(name, Aspect.PATTERN, why)
     tested, difference = fisher(counts, of), share_difference(counts, of)
     in_second = [0.0] * len(first) + [1.0] * len(second)
     like, beyond = _lengths(name, [*first, *second], _has(name, [*first, *second]), in_second)
     more = found[1] if (difference.estimate or 0.0) > 0 else found[0]
     return Relation(
         name=name,
-        subject=Subject.PATTERN,
+        aspect=Aspect.PATTERN,
         test="fisher",
         method=tested.method,
         groups=[Share(number, dialogues) for number, dialogues in zip(of, counts, strict=True)],
@@ -174,19 +174,19 @@ def _by_number(dialogues: Sequence[Studied]) -> Iterable[Found]:
         with_it = [(dialogue, dialogue.value) for dialogue in dialogues if name in dialogue.patterns]
         without = [(dialogue, dialogue.value) for dialogue in dialogues if name not in dialogue.patterns]
         why = _rare(len(with_it), len(dialogues))
-        yield Untested(name, Subject.PATTERN, why) if why else _compared(name, Subject.PATTERN, without, with_it)
+        yield Untested(name, Aspect.PATTERN, why) if why else _compared(name, Aspect.PATTERN, without, with_it)
 
 
 def _correlated(name: str, known: Sequence[Valued]) -> Found:
     values, outcomes = [value for _, value in known], [dialogue.value for dialogue, _ in known]
     why = _few(len(known)) or _constant(values) or _one_outcome(outcomes)
     if why:
-        return Untested(name, Subject.MEASURE, why)
+        return Untested(name, Aspect.MEASURE, why)
     tested, rho = spearman(values, outcomes), rank_correlation(values, outcomes)
     like, beyond = _lengths(name, [dialogue for dialogue, _ in known], values, outcomes)
     return Relation(
         name=name,
-        subject=Subject.MEASURE,
+        aspect=Aspect.MEASURE,
         test="spearman",
         method=tested.method,
         groups=[spread(values)],

@@ -10,7 +10,7 @@ from application.attributes import written
 from application.callosum import CorpusCallosum
 from application.conclusions import interval, is_like_length, number, p_value, percent, points, unit
 from application.read_side import Moment
-from application.relations import Example, Relation, Share, Spread, Study, Subject
+from application.relations import Aspect, Example, Relation, Share, Spread, Study
 from domain.dialogue import Kind
 from interface.encoding import as_json
 from interface.session import Command, console, print_table
@@ -71,7 +71,7 @@ def _lines(study: Study) -> Iterator[str]:
     if study.groups:
         first, second = (one_line(group.label) for group in study.groups)
         yield f"Upper line: {first}; lower line: {second}."
-    elif any(relation.subject is Subject.PATTERN for relation in study.relations):
+    elif any(relation.aspect is Aspect.PATTERN for relation in study.relations):
         yield f"Of a pattern the upper line is {one_line(study.outcome)} without it, the lower line with it."
 
 
@@ -97,7 +97,7 @@ def in_two(name: str, most: int = MOST_NAME) -> str:
 def figure(relation: Relation, group: Spread | Share) -> str:
     if isinstance(group, Share):
         return f"{group.found} of {group.dialogues}, {percent(group.share)}"
-    told = duration if unit(relation) and relation.subject is Subject.MEASURE else number
+    told = duration if unit(relation) and relation.aspect is Aspect.MEASURE else number
     return f"{told(group.median)} ({told(group.lower_quartile)} to {told(group.upper_quartile)})"
 
 
@@ -151,5 +151,5 @@ def to_read(study: Study) -> list[str]:
 
 
 def _example(study: Study, relation: Relation, example: Example) -> str:
-    has = "" if relation.subject is Subject.PATTERN else f"{number(example.value)}{unit(relation)}, "
+    has = "" if relation.aspect is Aspect.PATTERN else f"{number(example.value)}{unit(relation)}, "
     return f"{str(example.dialogue)[:8]} ({has}{study.outcome} {written(example.outcome)})"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from application.relations import Interval, Method, Relation, Share, Spread, Subject
+from application.relations import Aspect, Exactness, Interval, Relation, Share, Spread
 from interface.study import figure, in_two, strip
 from tests.processes import python
 from tests.terminal import Ended, asked, callosum, on_a_terminal
@@ -84,7 +84,7 @@ def test_json_has_every_figure(url: str) -> None:
     assert by_name["repetition"]["groups"] == [{"dialogues": 15, "found": 15}, {"dialogues": 15, "found": 0}]
     assert len(by_name["repetition"]["examples"]) == 3
     assert all(relation["sentence"].endswith(".") for relation in told["relations"])
-    assert {"name": "coordination_z", "subject": "measure", "why": "it is not known of any dialogue"} in told[
+    assert {"name": "coordination_z", "aspect": "measure", "why": "it is not known of any dialogue"} in told[
         "untested"
     ]
 
@@ -157,8 +157,7 @@ def test_what_cannot_be_studied_is_said_in_a_sentence(url: str, arguments: list[
     assert "\x1b" not in refused.err
 
 
-@pytest.mark.parametrize("outcome", ["won", "score"])
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize(("outcome", "columns"), [("won", 80), ("score", 80), ("won", 120)])
 def test_it_fits_the_terminal(directory: Path, outcome: str, columns: int) -> None:
     lines = on_a_terminal("study", "--outcome", outcome, directory=directory, columns=columns)
     assert len(lines) > 20
@@ -186,9 +185,9 @@ def test_nothing_else_imports_scipy() -> None:
 def relation(*groups: Spread | Share, name: str = "total_messages") -> Relation:
     return Relation(
         name=name,
-        subject=Subject.MEASURE,
+        aspect=Aspect.MEASURE,
         test="mann_whitney",
-        method=Method.EXACT,
+        method=Exactness.EXACT,
         groups=list(groups),  # type: ignore[arg-type]  # all of one kind
         effect_name="cliffs_delta",
         effect=Interval(0.0, 0.0, 0.0),
