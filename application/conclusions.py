@@ -166,7 +166,7 @@ def _answer(study: Study) -> str:
     number_of = len(study.relations)
     if not number_of:
         return "Nothing could be tested."
-    tests = f"{number_of} tests were made" if number_of > 1 else "one test was made"
+    tests = f"{_tests(study)} were made" if number_of > 1 else "one test was made"
     if not related:
         return (
             f"No relation found: {tests}, and none stands after correction for all of them (Holm, {study.level})."
@@ -176,6 +176,11 @@ def _answer(study: Study) -> str:
         f"{tests[0].upper()}{tests[1:]}, and {len(related)} {stand} after correction for all of them"
         f" (Holm, {study.level}): {', '.join(related)}."
     )
+
+
+def _tests(study: Study) -> str:
+    number_of = len(study.relations)
+    return f"{number_of} test{'s' if number_of > 1 else ''}"
 
 
 def _lengths(study: Study) -> Iterator[str]:
@@ -201,6 +206,6 @@ def _detectable(study: Study) -> Iterator[str]:
     else:
         of, shown = str(study.dialogues - study.missing), f"rank correlation of {least.rank_correlation:.2f}"
     yield (
-        f"With {of} dialogues and {len(study.relations)} tests, a {shown} had a chance of 80 % to be found."
+        f"With {of} dialogues and {_tests(study)}, a {shown} had a chance of 80 % to be found."
         " Much weaker relations are mostly missed: where none was found, there may be one."
     )

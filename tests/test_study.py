@@ -282,7 +282,7 @@ class TestSentences:
         assert told.relations[0].sentence.startswith(
             "No relation found between total_messages and won: median 4.5"
         )
-        assert told.conclusions[2].startswith("With 10 and 10 dialogues and 1 tests, a |δ| of 0.72")
+        assert told.conclusions[2].startswith("With 10 and 10 dialogues and 1 test, a |δ| of 0.72")
         assert (
             "a relation says that two things go together here, not that one makes the other"
             in told.conclusions[-1]
@@ -293,6 +293,27 @@ class TestSentences:
         told = asked(dialogues([1, 0] * 10, lambda n: {"total_messages": n % 6, "coordination_z": some[n]}))
         sentence = of(told, "coordination_z").sentence
         assert sentence.count("(known of 7 of 10)") == 2
+
+
+class TestExamples:
+    """The two greatest of the group that has more, and the least of the other."""
+
+    @pytest.mark.parametrize("more", [1, 0])
+    def test_of_two_groups(self, more: int) -> None:
+        told = asked(dialogues([more] * 10 + [1 - more] * 10, lengths([*range(10, 20), *range(10)])))
+        examples = of(told, "total_messages").examples
+        assert [(one.outcome, one.value) for one in examples] == [(more, 19), (more, 18), (1 - more, 0)]
+        assert examples[0].dialogue == UUID(int=10)
+
+    @pytest.mark.parametrize("more", [1, 0])
+    def test_of_a_pattern_the_first_where_it_is_found_more_often(self, more: int) -> None:
+        outcomes = [1 - more] * 20 + [more] * 20
+        found = dialogues(outcomes, lengths([3] * 40), lambda n: {PATTERN} if n >= 22 or n == 0 else set())
+        assert [one.dialogue.int for one in of(asked(found), PATTERN).examples] == [23, 24, 25]
+
+    def test_of_a_number(self) -> None:
+        told = asked(dialogues(list(range(20)), lengths(list(range(20)))))
+        assert [one.value for one in of(told, "total_messages").examples] == [19, 18, 0]
 
 
 class TestOnTheService:
