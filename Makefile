@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint check stress bench mutate docs clean
+OUTCOME := reward
+
+.PHONY: help demo test lint check stress bench mutate docs study clean
 
 help:
 	@echo "make demo    two groups of agents talk over a bridge that is killed and restarted on the way"
@@ -12,6 +14,7 @@ help:
 	@echo "make bench   what writing and reading cost, beside bare sqlite3 and redis-py"
 	@echo "make mutate  break each guarantee in the code and see its test fail"
 	@echo "make docs    write the generated documents anew"
+	@echo "make study   write docs/study.md anew, from TRANSCRIPTS=a file of runs"
 
 demo: $(VENV)/runtime
 	$(BIN)/callosum demo
@@ -51,6 +54,11 @@ docs: $(VENV)/development
 	$(BIN)/python -m interface.gate_document > docs/gates.md.new
 	mv docs/gates.md.new docs/gates.md
 
+study: $(VENV)/development
+	@test -f "$(TRANSCRIPTS)" || { echo "Name a file of runs: make study TRANSCRIPTS=runs.jsonl"; exit 1; }
+	$(BIN)/python -m interface.study_document "$(TRANSCRIPTS)" $(OUTCOME) > docs/study.md.new
+	mv docs/study.md.new docs/study.md
+
 clean:
 	rm -rf $(VENV)
 
@@ -66,9 +74,9 @@ $(VENV)/made:
 	@touch $@
 
 $(VENV)/runtime: $(VENV)/made pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable '.[study]'
 	@touch $@
 
 $(VENV)/development: $(VENV)/made pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[study]' --group dev
 	@touch $@ $(VENV)/runtime

@@ -8,6 +8,7 @@ from application.dead_letters import DeadLetter, DeadLetters
 from application.delivery import Delivery, DeliverySettings
 from application.errors import (
     CallosumClosedError,
+    ExtraMissingError,
     InvalidURLError,
     LogError,
     StoreSettingsError,
@@ -23,6 +24,20 @@ from application.passage import Passage
 from application.projections import Projections
 from application.reading import RecordedMessage
 from application.recorder import LogLostError, OutcomeUnknownError
+from application.relations import (
+    Aspect,
+    Detectable,
+    Exactness,
+    Example,
+    Interval,
+    OutcomeGroup,
+    Relation,
+    Share,
+    Spread,
+    Study,
+    StudyVerdict,
+    Untested,
+)
 from application.round import Receipt
 from application.settings import Settings
 from application.subscription import Subscription
@@ -98,6 +113,7 @@ from projections.states import Status
 from projections.status import ProjectionState, ProjectionStatus
 
 __all__ = [
+    "Aspect",
     "BackpressureError",
     "Backtest",
     "BacktestedTract",
@@ -120,6 +136,7 @@ __all__ = [
     "Delivery",
     "DeliveryMetrics",
     "DeliverySettings",
+    "Detectable",
     "Dialogue",
     "DialogueClosedError",
     "DialogueExistsError",
@@ -132,7 +149,10 @@ __all__ = [
     "Direction",
     "Durations",
     "EmptyBatchError",
+    "Exactness",
+    "Example",
     "Explanation",
+    "ExtraMissingError",
     "Fail",
     "FindingList",
     "FindingSummary",
@@ -147,6 +167,7 @@ __all__ = [
     "IdempotencyConflictError",
     "ImportReport",
     "InFlightCount",
+    "Interval",
     "InvalidCommandError",
     "InvalidMessageError",
     "InvalidPayloadError",
@@ -162,6 +183,7 @@ __all__ = [
     "NoEarlierGenerationError",
     "OnError",
     "Outcome",
+    "OutcomeGroup",
     "OutcomeUnknownError",
     "Parked",
     "Passage",
@@ -187,16 +209,21 @@ __all__ = [
     "Recorded",
     "RecordedMessage",
     "RefusalMinute",
+    "Relation",
     "ReplacedError",
     "ReplyTimeoutError",
     "ReplyToUnknownMessageError",
     "Result",
     "Settings",
+    "Share",
     "ShedLowest",
+    "Spread",
     "State",
     "Status",
     "Step",
     "StoreSettingsError",
+    "Study",
+    "StudyVerdict",
     "Subscription",
     "Tract",
     "TractDeliveries",
@@ -206,6 +233,7 @@ __all__ = [
     "UnknownProjectionError",
     "UnknownTopicError",
     "UnreadableEventError",
+    "Untested",
     "Verdict",
     "Verification",
     "ViewsFileError",

@@ -27,8 +27,10 @@ from application.parts import Parts
 from application.projections import Projections
 from application.read_side import Moment
 from application.reading import RecordedMessage
+from application.relations import Study
 from application.round import Receipt
 from application.settings import Settings
+from application.studying import analysis
 from application.subscription import Subscription
 from application.validation import (
     FEW,
@@ -57,11 +59,13 @@ from projections.answers import (
     Grouping,
     MinuteList,
 )
+from projections.consciousness import Consciousness
 from projections.deliveries import Deliveries, deliveries
 from projections.findings import Wanted
 from projections.fold import Recorded
 from projections.queries import DialogueSort, Queries
 from projections.states import Status
+from projections.studied import studied
 from projections.timeline import Timeline, minute_of, timeline
 
 __all__ = ["CorpusCallosum"]
@@ -482,6 +486,35 @@ class CorpusCallosum:
         wanted, parts = Wanted(dialogue, member(Kind, kind), pattern), self._open
         async for finding in FindingsFollower(parts.log, parts.reader, parts.read_side, wanted).follow(after):
             yield finding
+
+    async def study(
+        self,
+        outcome: str,
+        kind: Kind = Kind.RECORDED,
+        *,
+        positive: object = None,
+        at_least: int | None = None,
+        as_of: Moment | None = None,
+    ) -> Study:
+        """Whether an attribute of the dialogues of a kind has to do with what was measured and found in them.
+
+        Args:
+            outcome: the attribute.
+            kind: of the dialogues.
+            positive: the value to compare with all others; needed when it has more than two that are no numbers.
+            at_least: a position that the answer includes.
+            as_of: a position, or a time of the log's, to answer as of.
+
+        Raises:
+            ExtraMissingError: the extra `study` is not installed.
+            InvalidCommandError: no dialogue of the kind has the attribute, there is nothing to compare, or more
+                than two groups.
+        """
+        of_kind = member(Kind, kind) or Kind.RECORDED
+        relate = analysis()
+        query = partial(studied, attribute=outcome, kind=of_kind)
+        found = await self._open.read_side.read(Consciousness.NAME, query, at_least, as_of)
+        return await asyncio.to_thread(relate, found, of_kind, outcome, positive)
 
     async def read_model(
         self,

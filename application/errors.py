@@ -6,6 +6,7 @@
     ├── CallosumClosedError         the service was closed, or not yet opened
     ├── InvalidURLError             the store's address cannot be used
     ├── StoreSettingsError          the store's settings cannot
+    ├── ExtraMissingError           a library is needed that comes with an extra
     └── LogError                    an entry of the log cannot be trusted
         ├── UnknownTopicError       its topic is registered nowhere
         └── UnreadableEventError    its state does not decode
@@ -23,6 +24,7 @@ from domain.errors import CallosumError
 
 __all__ = [
     "CallosumClosedError",
+    "ExtraMissingError",
     "InvalidURLError",
     "LogError",
     "StoreSettingsError",
@@ -59,6 +61,15 @@ class StoreSettingsError(CallosumError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"The store's settings cannot be used: {reason}.")
         self.reason = reason
+
+
+class ExtraMissingError(CallosumError):
+    """What was asked for needs a library that is not installed."""
+
+    def __init__(self, purpose: str, library: str, extra: str) -> None:
+        super().__init__(f"{purpose} needs {library}, which is not installed: pip install '.[{extra}]'.")
+        self.library = library
+        self.extra = extra
 
 
 class LogError(CallosumError):

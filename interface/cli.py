@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from domain.dialogue import Kind
 from interface.dead import dead
 from interface.gate import gate
 from interface.options import (
@@ -15,6 +16,7 @@ from interface.options import (
     After,
     AsJson,
     AsJsonLines,
+    AsMarkdown,
     AsOf,
     By,
     Capacity,
@@ -32,6 +34,8 @@ from interface.options import (
     OfStatus,
     OneDialogue,
     OneSequence,
+    Outcome,
+    Positive,
     Seconds,
     Senders,
     ServerProgram,
@@ -39,6 +43,7 @@ from interface.options import (
     SortedBy,
     Start,
     Stop,
+    StudiedKind,
     To,
     Tried,
     Url,
@@ -169,6 +174,31 @@ def dialogues(
         as_of=moment(as_of),
     )
     run(show_dialogues(selection, json=json), url)
+
+
+@app.command()
+def study(
+    *,
+    outcome: Outcome,
+    kind: StudiedKind = Kind.RECORDED,
+    positive: Positive = None,
+    as_of: AsOf = None,
+    url: Url = None,
+    json: AsJson = False,
+    markdown: AsMarkdown = False,
+) -> None:
+    """Test whether an outcome of dialogues has to do with their measures and findings.
+
+    Each measure and pattern is tested against an attribute, such as reward, with effect sizes and p-values, and
+    corrected for all tests together. What follows is said in sentences, that nothing was found as well. Needs the
+    extra study (SciPy).
+    """
+    from interface.session import run
+    from interface.study import show_study
+
+    if json and markdown:
+        raise typer.BadParameter("goes without --json.", param_hint="--markdown")
+    run(show_study(outcome, kind, positive, moment(as_of), json=json, markdown=markdown), url)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from rich.console import RenderableType
 
+from application.attributes import is_what_was_typed
 from application.callosum import CorpusCallosum
 from application.read_side import Moment
 from domain.dialogue import Kind
@@ -94,18 +95,7 @@ async def _selected(callosum: CorpusCallosum, selection: Selection) -> DialogueL
 
 
 def _has(attributes: Mapping[str, Any], where: Mapping[str, str]) -> bool:
-    return all(_is(attributes.get(name), typed) for name, typed in where.items())
-
-
-def _is(value: object, typed: str) -> bool:
-    """Whether a value is what was typed: as text or, if it is something else, as JSON; ``null`` for none."""
-    if isinstance(value, str):
-        return value == typed
-    try:
-        meant = msgspec.json.decode(typed)
-    except msgspec.DecodeError:
-        return False
-    return value == meant and isinstance(value, bool) == isinstance(meant, bool)
+    return all(is_what_was_typed(attributes.get(name), typed) for name, typed in where.items())
 
 
 def show_groups(by: str, kind: Kind | None, as_of: Moment | None, *, json: bool) -> Command:

@@ -18,6 +18,7 @@ __all__ = [
     "After",
     "AsJson",
     "AsJsonLines",
+    "AsMarkdown",
     "By",
     "Capacity",
     "DoneBy",
@@ -39,6 +40,8 @@ __all__ = [
     "OneDialogue",
     "OneSequence",
     "OneTract",
+    "Outcome",
+    "Positive",
     "Seconds",
     "Senders",
     "ServerProgram",
@@ -46,6 +49,7 @@ __all__ = [
     "SortedBy",
     "Start",
     "Stop",
+    "StudiedKind",
     "To",
     "Tried",
     "Url",
@@ -204,6 +208,34 @@ OfKind = Annotated[
         metavar="|".join(Kind),
         help="Only live, or only recorded (imported) dialogues.",
         show_default="both",
+    ),
+]
+AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print a document in Markdown.")]
+Outcome = Annotated[
+    str,
+    typer.Option(
+        "--outcome",
+        metavar="ATTRIBUTE",
+        callback=_attribute,
+        help="What came of a dialogue: an attribute, as reward. Dialogues without it are left out, and counted.",
+    ),
+]
+StudiedKind = Annotated[
+    Kind,
+    typer.Option(
+        "--kind",
+        parser=_one_of(Kind),
+        metavar="|".join(Kind),
+        help="Recorded (imported) dialogues, or live ones.",
+    ),
+]
+Positive = Annotated[
+    str | None,
+    typer.Option(
+        "--positive",
+        metavar="VALUE",
+        show_default="the greater of two; a number of more values as it is",
+        help="Compare dialogues with this outcome with all others.",
     ),
 ]
 OfPattern = Annotated[

@@ -21,6 +21,7 @@ COMMANDS = {
     "import",
     "metrics",
     "dialogues",
+    "study",
     "findings",
     "transcript",
     "follow",
