@@ -15,6 +15,7 @@ from application.errors import (
     UnreadableEventError,
 )
 from application.explanation import Explanation, Happening, State, Step
+from application.exporting import Format
 from application.gates import Gates
 from application.importing import ImportReport
 from application.inbox import ReplacedError
@@ -23,6 +24,7 @@ from application.passage import Passage
 from application.projections import Projections
 from application.reading import RecordedMessage
 from application.recorder import LogLostError, OutcomeUnknownError
+from application.restoring import RestoredGate, RestoreReport
 from application.round import Receipt
 from application.settings import Settings
 from application.subscription import Subscription
@@ -136,6 +138,7 @@ __all__ = [
     "Fail",
     "FindingList",
     "FindingSummary",
+    "Format",
     "Gate",
     "GateMetrics",
     "GateSettings",
@@ -190,6 +193,8 @@ __all__ = [
     "ReplacedError",
     "ReplyTimeoutError",
     "ReplyToUnknownMessageError",
+    "RestoreReport",
+    "RestoredGate",
     "Result",
     "Settings",
     "ShedLowest",

@@ -171,9 +171,13 @@ class LogRecorder(ApplicationRecorder):
         settlements: Sequence[Settlement] = (),
         offers: Sequence[Offer] = (),
         gates: Sequence[GateChange] = (),
+        times: Sequence[int] = (),
         **kwargs: Any,
     ) -> Sequence[int] | None:
         """Append all of these, with their keys, arrivals, settlements and changes of gates, or nothing.
+
+        The time of each is now, or what `times` says of it (milliseconds since 1970, one for each event, or none at
+        all); but never before that of the entry before it.
 
         Arrivals are judged by the gates as they were before, and need room but for as many as are shed with them
         (`Then.SHED`); what else is settled makes room for later appends. Offers are carried out last, in their

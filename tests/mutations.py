@@ -281,8 +281,8 @@ MUTATIONS: Final = (
     Mutation(
         "follow-the-clock-back",
         RECORDERS,
-        "at = max(at, now)",
-        "at = now",
+        "at = max(at, time_)",
+        "at = time_",
         (f"{LOG}::test_times_never_decrease_when_the_clock_steps_back",),
     ),
     Mutation(
