@@ -337,18 +337,18 @@ class CorpusCallosum:
         return self._open.dead_letters
 
     async def import_transcripts(
-        self, *paths: str | Path, progress: Callable[[ImportReport], None] = lambda _: None
+        self, *paths: str | Path | BinaryIO, progress: Callable[[ImportReport], None] = lambda _: None
     ) -> ImportReport:
         """Record the dialogues of transcript files, each whole or not at all, and none twice.
 
         Args:
-            paths: JSON Lines or JSON files in chat format.
+            paths: of JSON Lines or JSON files in chat format; or the files, opened to be read as bytes.
             progress: called now and then with the report so far.
 
         Raises:
             OSError: a file cannot be read; what was imported before it stays.
         """
-        parts, files = self._open, [Path(path) for path in paths]
+        parts, files = self._open, [Path(path) if isinstance(path, str) else path for path in paths]
         return await import_transcripts(parts.log, parts.writer, parts.reader, files, progress)
 
     async def import_log(

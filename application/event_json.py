@@ -1,9 +1,9 @@
 """Events as JSON and back, without loss: every event is an object with its fields by name.
 
 What JSON lacks is bytes. They are ``{"$base64": "…"}``, and an object of a payload that looks like that, or like
-one that was made to differ from it, gets one more ``$`` before the name of its only key; reading takes one away. So
-every payload has one form, and every form one payload. Times are RFC 3339, ids text, priorities numbers. Numbers
-keep their kind and all their digits: 1 is an integer, 1.0 and -0.0 are floats.
+one that was made to differ from it, gets one more ``$`` before the name of its only key; reading takes one away.
+So every payload has one form, and every form one payload. Times are RFC 3339, ids text, priorities numbers.
+Numbers keep their kind and all their digits: 1 is an integer, 1.0 and -0.0 are floats.
 """
 
 import re

@@ -152,7 +152,9 @@ def read_line(line: bytes) -> Exported:
         raise LineError("It is nested too deep.") from None
 
 
-def _exported(position: int, at: str, topic: str, originator_id: UUID, version: int, told: object) -> Exported:
+def _exported(  # noqa: PLR0917  # in the order of a line
+    position: int, at: str, topic: str, originator_id: UUID, version: int, told: object
+) -> Exported:
     if topic not in topics():
         raise LineError(f"Its topic is {topic!r}, which is unknown here.")
     if position < 1 or version < 1:

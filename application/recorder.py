@@ -176,8 +176,8 @@ class LogRecorder(ApplicationRecorder):
     ) -> Sequence[int] | None:
         """Append all of these, with their keys, arrivals, settlements and changes of gates, or nothing.
 
-        The time of each is now, or what `times` says of it (milliseconds since 1970, one for each event, or none at
-        all); but never before that of the entry before it.
+        The time of each is now, or what `times` says of it (milliseconds since 1970; for each event, or for none),
+        but never before that of the entry before it.
 
         Arrivals are judged by the gates as they were before, and need room but for as many as are shed with them
         (`Then.SHED`); what else is settled makes room for later appends. Offers are carried out last, in their

@@ -1,7 +1,7 @@
 """The events of an export back into a log: history, with its ids, versions and times.
 
-Nothing of it is delivered. What the log has already and what is equal is passed over, so an import that was killed is
-made again, and a later export of the same log adds what is new. The gates follow their events, as they did when
+Nothing of it is delivered. What the log has already and what is equal is passed over, so an import that was killed
+is made again, and a later export of the same log adds what is new. The gates follow their events, as they did when
 these were recorded: log and store never say two things of a circuit. See docs/adr/0027.
 """
 
@@ -282,8 +282,8 @@ class _Restore:
         if version != known.version + 1:
             raise _BrokenError(
                 line.number,
-                f"{_named(line)} comes without the events before it, which are neither in the log nor in the file: "
-                f"the export begins in the middle of that {_kind(line)}.",
+                f"{_named(line)} comes without the events before it, which are neither in the log nor in the file:"
+                f" the export begins in the middle of that {_kind(line)}.",
             )
         if isinstance(event, CanInitAggregate) != (version == 1) or known.kind not in {"", _kind(line)}:
             raise _BrokenError(line.number, f"{_named(line)} cannot be a {line.stored.topic}.")
@@ -300,7 +300,7 @@ class _Restore:
                 )
 
     def _learn(self, line: _Line, known: _Known | None) -> _Known:
-        """Know the aggregate as of the line. Without what was known before, messages are counted when it matters."""
+        """Know the aggregate as of the line. `known`: before it; None: it is in the log already."""
         event = line.exported.event
         if isinstance(event, Dialogue.Conveyed):
             said = event.first_sequence + len(event.messages) - 1

@@ -18,8 +18,10 @@ from interface.options import (
     AsOf,
     By,
     Capacity,
+    ExportFormat,
     FailureRate,
     Filled,
+    Format,
     From,
     FsyncModes,
     Full,
@@ -31,6 +33,7 @@ from interface.options import (
     OfStatus,
     OneDialogue,
     OneSequence,
+    OutFile,
     Seconds,
     Senders,
     ServerProgram,
@@ -86,21 +89,47 @@ def import_(
         list[Path],
         typer.Argument(
             metavar="FILE…",
-            help="JSON Lines or JSON, chat format: objects with messages, traj or history, or lists of messages.",
+            help="JSON Lines or JSON, chat format: objects with messages, traj or history, or lists of messages;"
+            " or what `callosum export` wrote.",
         ),
     ],
     url: Url = None,
     json: AsJson = False,
 ) -> None:
-    """Record transcripts of past runs.
+    """Record transcripts of past runs, or restore an exported log.
 
     Each dialogue is recorded whole or not at all, and none twice: importing a file again changes nothing.
     A broken line is reported with file, line and reason, the others are recorded, and the exit status is 1.
+
+    An export (either format) is known by its first line. Its events keep ids, versions and times; what the log has
+    already is passed over; nothing is delivered. The import ends at the first line that is broken, that the log
+    contradicts, or that lacks what goes before. Nothing else should write to the log meanwhile.
     """
     from interface.importing import import_files
     from interface.session import run
 
     run(import_files(files, json=json), url, creates=True)
+
+
+@app.command()
+def export(
+    *,
+    form: ExportFormat = Format.JSONL,
+    first: From = None,
+    last: To = None,
+    out: OutFile = None,
+    url: Url = None,
+) -> None:
+    """Tell the log, or a range of it, as lines of JSON, one for each event.
+
+    `callosum import` makes the same log of them again, in any store. Nothing of the store's encryption and
+    compression is in them.
+    """
+    from application.exporting import Format as Form
+    from interface.export import export_log
+    from interface.session import run
+
+    run(export_log(Form(form), moment(first), moment(last), out), url, reads_views=False)
 
 
 @app.command()

@@ -21,8 +21,10 @@ __all__ = [
     "By",
     "Capacity",
     "DoneBy",
+    "ExportFormat",
     "FailureRate",
     "Filled",
+    "Format",
     "From",
     "FsyncModes",
     "Full",
@@ -38,6 +40,7 @@ __all__ = [
     "OneDialogue",
     "OneSequence",
     "OneTract",
+    "OutFile",
     "Seconds",
     "Senders",
     "ServerProgram",
@@ -63,6 +66,13 @@ MOST_SECONDS: Final = 3600
 
 _E = TypeVar("_E", bound=StrEnum)
 _NAMES: Final = tuple(name for names in PATTERNS.values() for name in names)
+
+
+class Format(StrEnum):
+    """That of `application.exporting`, without its imports."""
+
+    JSONL = "jsonl"
+    CLOUDEVENTS = "cloudevents"
 
 
 class Sort(StrEnum):
@@ -313,6 +323,24 @@ From = Annotated[
 To = Annotated[
     str | None,
     typer.Option("--to", callback=_moment, metavar="POSITION|TIME", show_default="now", help="The last one."),
+]
+ExportFormat = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        parser=_one_of(Format),
+        metavar="|".join(Format),
+        help="JSON Lines in our own plain form, or as CloudEvents 1.0.",
+    ),
+]
+OutFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        show_default="standard output",
+        help="The file to write. It gets its name when all is written.",
+    ),
 ]
 DoneBy = Annotated[
     str | None,

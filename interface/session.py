@@ -145,7 +145,9 @@ async def _on_service(
     command: Command, url: str | None, *, creates: bool, reads_views: bool, projects: bool
 ) -> int:
     settings = Settings() if url is None else Settings(url=url)
-    if not creates:
+    if creates:  # an import: what is recorded passes no gate, and an exported log brings its own gates
+        settings = settings.model_copy(update={"gate": {}, "capacity": None})
+    else:
         _check_exists(settings.url)
     if not reads_views:
         settings = settings.model_copy(update={"project": False, "views": IN_MEMORY})

@@ -19,6 +19,7 @@ ALL: dict[str, Any] = {
 }
 COMMANDS = {
     "import",
+    "export",
     "metrics",
     "dialogues",
     "findings",

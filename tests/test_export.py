@@ -168,7 +168,7 @@ class TestALineThatCannotBeRestored:
             ('"timestamp":"', '"timestamp":"x', "RFC3339"),
         ],
     )
-    async def test_is_named_with_its_reason(
+    async def test_is_named_with_its_reason(  # noqa: PLR0917  # fixtures, and what is changed
         self, url: str, told: list[str], tmp_path: Path, was: str, becomes: str, reason: str
     ) -> None:
         assert was in told[2]
