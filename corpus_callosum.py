@@ -27,6 +27,7 @@ from application.recorder import LogLostError, OutcomeUnknownError
 from application.restoring import RestoredGate, RestoreReport
 from application.round import Receipt
 from application.settings import Settings
+from application.steps import Replayed
 from application.subscription import Subscription
 from application.verification import Problem, Verification
 from domain.circuit import CircuitState, Reason, Transition
@@ -98,6 +99,7 @@ from projections.queries import DialogueSort
 from projections.rebuild import Progress, Rebuilt, Verdict
 from projections.states import Status
 from projections.status import ProjectionState, ProjectionStatus
+from projections.steps import Measured, SteppedFinding
 
 __all__ = [
     "BackpressureError",
@@ -158,6 +160,7 @@ __all__ = [
     "LeaseLostError",
     "LogError",
     "LogLostError",
+    "Measured",
     "Message",
     "MessageNotFoundError",
     "Minute",
@@ -191,6 +194,7 @@ __all__ = [
     "RecordedMessage",
     "RefusalMinute",
     "ReplacedError",
+    "Replayed",
     "ReplyTimeoutError",
     "ReplyToUnknownMessageError",
     "RestoreReport",
@@ -201,6 +205,7 @@ __all__ = [
     "State",
     "Status",
     "Step",
+    "SteppedFinding",
     "StoreSettingsError",
     "Subscription",
     "Tract",

@@ -29,7 +29,8 @@ from application.read_side import Moment
 from application.reading import RecordedMessage
 from application.restoring import RestoreReport, restore
 from application.round import Receipt
-from application.settings import Settings
+from application.settings import Settings, emergence
+from application.steps import Replayed, steps
 from application.subscription import Subscription
 from application.validation import (
     FEW,
@@ -582,6 +583,29 @@ class CorpusCallosum:
         after, last = await reader.bounds(start, stop)
         async for event in reader.pages(after, last):
             yield event
+
+    async def steps(
+        self, dialogue: UUID | None = None, *, start: int | datetime = 1, stop: int | datetime | None = None
+    ) -> AsyncIterator[Replayed]:
+        """The messages of a range (see `replay`), each with its dialogue's measures as they were right after it.
+
+        They are folded as they are read, so that a step costs no query; what goes before the range is read, too.
+
+        Args:
+            dialogue: only its messages.
+            start: the first position, or the first time.
+            stop: the last one, included; None: what there is now.
+
+        Raises:
+            DialogueNotFoundError
+        """
+        if dialogue is not None:
+            check_id(dialogue)
+        parts = self._open
+        after, last = await parts.reader.bounds(start, stop)
+        settings = emergence(self._settings)
+        async for step in steps(parts.log, parts.reader, dialogue, after, last, settings=settings):
+            yield step
 
     async def export(
         self,

@@ -39,6 +39,7 @@ from interface.options import (
     ServerProgram,
     Sort,
     SortedBy,
+    Speed,
     Start,
     Stop,
     To,
@@ -225,6 +226,29 @@ def transcript(dialogue: OneDialogue, full: Full = False, url: Url = None, json:
     from interface.session import run
 
     run(show_transcript(dialogue, full=full, json=json), url)
+
+
+@app.command()
+def replay(
+    dialogue: MaybeDialogue = None,
+    *,
+    first: From = None,
+    last: To = None,
+    speed: Speed = 2.0,
+    full: Full = False,
+    url: Url = None,
+    json: AsJsonLines = False,
+) -> None:
+    """Step through history, message by message, with the measures as they were right after each.
+
+    On a terminal: Enter, space or right for the next one, b or left for the one before, g and a position to go
+    there, p to play and to pause, q to leave. Elsewhere all are printed at once.
+    """
+    from interface.session import run
+    from interface.stepping import replay_log
+
+    command = replay_log(dialogue, moment(first), moment(last), speed=speed, full=full, json=json)
+    run(command, url)
 
 
 @app.command()

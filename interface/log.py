@@ -13,7 +13,7 @@ from interface.session import Command, console, print_lines, progress
 from interface.text import log_time, many, one_line, sent_time
 from projections.fold import Recorded
 
-__all__ = ["show_events", "show_transcript", "verify_log"]
+__all__ = ["message_fields", "show_events", "show_transcript", "verify_log"]
 
 
 def show_transcript(name: str, *, full: bool, json: bool) -> Command:

@@ -46,6 +46,7 @@ __all__ = [
     "ServerProgram",
     "Sort",
     "SortedBy",
+    "Speed",
     "Start",
     "Stop",
     "To",
@@ -138,6 +139,16 @@ def _seconds(typed: str) -> float:
     if not LEAST_SECONDS <= seconds <= MOST_SECONDS:  # false for NaN, too
         raise typer.BadParameter(f"{typed!r} is no number of seconds from {LEAST_SECONDS} to {MOST_SECONDS}.")
     return seconds
+
+
+def _speed(typed: str) -> float:
+    try:
+        speed = float(typed)
+    except ValueError:
+        speed = 0.0
+    if not 0.01 <= speed <= 100:  # false for NaN, too
+        raise typer.BadParameter(f"{typed!r} is no number from 0.01 to 100.")
+    return speed
 
 
 def moment(typed: str | None) -> int | datetime | None:
@@ -340,6 +351,15 @@ OutFile = Annotated[
         metavar="FILE",
         show_default="standard output",
         help="The file to write. It gets its name when all is written.",
+    ),
+]
+Speed = Annotated[
+    float,
+    typer.Option(
+        "--speed",
+        parser=_speed,
+        metavar="NUMBER",
+        help="Messages a second that are played, from 0.01 to 100.",
     ),
 ]
 DoneBy = Annotated[

@@ -24,6 +24,7 @@ COMMANDS = {
     "dialogues",
     "findings",
     "transcript",
+    "replay",
     "follow",
     "verify",
     "durability",
