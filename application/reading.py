@@ -13,7 +13,7 @@ from uuid import UUID
 from eventsourcing.persistence import OperationalError
 
 from application.entries import Entry
-from application.errors import CallosumClosedError
+from application.errors import CallosumClosedError, NotReachedError
 from application.log import DialogueLog
 from application.recorder import LogLostError
 from domain.dialogue import Dialogue
@@ -146,11 +146,14 @@ class Reader:
                 return
             after, chain = events[-1].position, events[-1].chain
 
-    async def follow(self, after: int) -> AsyncIterator[Recorded]:
-        """Events at positions after + 1 and on: those there are, then each as it comes, until closed."""
-        chain = await self.call(self._log.chain_at, after) if 0 <= after <= _MOST else None
-        if chain is None:
-            raise InvalidCommandError("position to follow from", f"is {after}, which the log has not reached")
+    async def follow(self, after: int, seen: bytes | None = None) -> AsyncIterator[Recorded]:
+        """Events at positions after + 1 and on: those there are, then each as it comes, until closed.
+
+        `seen`: the chain of the entry at `after`; None: whatever it is.
+        """
+        epoch, chain = await self._begin_after(after)
+        if seen is not None and seen != chain:
+            raise LogLostError(after, await self.call(self._log.head))
         failures = 0
         while not self._closed:
             try:
@@ -158,7 +161,7 @@ class Reader:
                 if not events and not await self._tail.beyond(after):
                     return
             except OperationalError as error:
-                await self._outlast(error, failures)
+                await self._outlast(error, failures, epoch)
                 failures += 1
                 continue
             failures = 0
@@ -166,10 +169,21 @@ class Reader:
                 yield event
                 after, chain = event.position, event.chain
 
-    async def _outlast(self, error: OperationalError, failures: int) -> None:
+    async def _begin_after(self, after: int) -> tuple[str, bytes]:
+        """The log's epoch, and the chain of the entry to follow from."""
+        if after < 0:
+            raise InvalidCommandError("position to follow from", f"is {after}; it must be at least 0")
+        epoch = await self.call(lambda: self._log.epoch)
+        chain = await self.call(self._log.chain_at, after) if after <= _MOST else None
+        if chain is None:
+            raise NotReachedError(after, await self.call(self._log.head))
+        return epoch, chain
+
+    async def _outlast(self, error: OperationalError, failures: int, epoch: str) -> None:
         """Wait a little for a store that is away."""
         if isinstance(error, LogLostError):
-            raise error
+            begun_anew = await self.call(lambda: self._log.epoch) != epoch
+            raise LogLostError(error.seen, error.head, begun_anew=begun_anew) from error
         if failures == 0:
             _logger.warning("Followers wait for the log: %s", error)
         await asyncio.sleep(_RETRIES[min(failures, len(_RETRIES) - 1)])

@@ -102,14 +102,16 @@ class LogLostError(OperationalError):
     Attributes:
         seen: the last position that was known.
         head: where the log ends now.
+        first: the first position whose entry is known to be lost; None: one up to `seen`, but not known which.
     """
 
-    def __init__(self, seen: int, head: int) -> None:
+    def __init__(self, seen: int, head: int, *, begun_anew: bool = False) -> None:
         end = f"ends at position {head}" if head < seen else "holds another history"
         lost = f"{end}; what was acknowledged at position {seen} is lost" if seen else "is another one now"
-        super().__init__(f"The log {lost}.")
+        super().__init__(f"The log was begun anew and {lost}." if begun_anew and seen else f"The log {lost}.")
         self.seen = seen
         self.head = head
+        self.first = 1 if begun_anew else head + 1 if head < seen else None
 
 
 class OutcomeUnknownError(OperationalError):

@@ -18,6 +18,7 @@ from interface.options import (
     AsOf,
     By,
     Capacity,
+    Chain,
     ExportFormat,
     FailureRate,
     Filled,
@@ -253,7 +254,9 @@ def replay(
 
 @app.command()
 def follow(
+    *,
     after: After = 0,
+    chain: Chain = None,
     dialogue: Annotated[
         str | None,
         typer.Option("--dialogue", metavar="DIALOGUE", help="Only its events.", show_default="all"),
@@ -262,11 +265,17 @@ def follow(
     url: Url = None,
     json: AsJsonLines = False,
 ) -> None:
-    """Watch the log: its history, then every event as it is recorded, until Ctrl-C."""
+    """Watch the log: its history, then every event as it is recorded, until Ctrl-C.
+
+    Where it cannot go on from what was seen, because the log has lost it or ends before, the last line tells the
+    gap (with --json as an object `gap`: the first and last position that are unknown, where the log ends and why);
+    the exit status is 2.
+    """
     from interface.log import show_events
     from interface.session import run
 
-    run(show_events(after, dialogue, full=full, json=json), url)
+    seen = None if chain is None else bytes.fromhex(chain)
+    run(show_events(after, seen, dialogue, full=full, json=json), url)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """The options that several commands share."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -20,6 +21,7 @@ __all__ = [
     "AsJsonLines",
     "By",
     "Capacity",
+    "Chain",
     "DoneBy",
     "ExportFormat",
     "FailureRate",
@@ -172,6 +174,12 @@ def _attribute(name: str | None) -> str | None:
     if name == "":
         raise typer.BadParameter("'' is no attribute's name; expected one like reward.")
     return name
+
+
+def _chain(typed: str | None) -> str | None:
+    if typed is not None and re.fullmatch("[0-9a-f]{40}", typed) is None:
+        raise typer.BadParameter(f"{typed!r} is no chain, which has 40 hexadecimal digits.")
+    return typed
 
 
 def _known_pattern(name: str | None) -> str | None:
@@ -374,6 +382,16 @@ After = Annotated[
     int,
     typer.Option(
         "--after", parser=_at_least(0), metavar="POSITION", help="Begin beyond this position of the log."
+    ),
+]
+Chain = Annotated[
+    str | None,
+    typer.Option(
+        "--chain",
+        metavar="HEX",
+        callback=_chain,
+        show_default="any",
+        help="With --after: the chain of the event there, as --json tells it; if another stands there, say so.",
     ),
 ]
 AsOf = Annotated[

@@ -274,8 +274,8 @@ MUTATIONS: Final = (
     Mutation(
         "skip-a-position",
         RECORDERS,
-        "enumerate(stored_events, head + 1)",
-        "enumerate(stored_events, head + 2)",
+        "strict=True), head + 1)",
+        "strict=True), head + 2)",
         (f"{LOG}::test_positions_stay_dense_after_refused_appends",),
     ),
     Mutation(
@@ -579,8 +579,8 @@ MUTATIONS: Final = (
     Mutation(
         "give-up-following-when-the-store-is-away",
         "application/reading.py",
-        "        if isinstance(error, LogLostError):\n            raise error\n",
-        "        raise error\n",
+        "        if isinstance(error, LogLostError):\n",
+        "        if error:\n",
         (f"{OPERATIONS}::TestARunningService::test_while_the_server_is_away_commands_fail_and_a_follower_waits",),
     ),
     Mutation(
