@@ -11,7 +11,7 @@ from application.callosum import CorpusCallosum
 from application.exporting import Format
 from application.read_side import Moment
 from interface.encoding import shown_safely
-from interface.session import Command, CommandError, errors, progress
+from interface.session import Command, errors, fail, progress
 from interface.text import many
 
 __all__ = ["export_log"]
@@ -19,16 +19,17 @@ __all__ = ["export_log"]
 
 def export_log(form: Format, first: Moment | None, last: Moment | None, out: Path | None) -> Command:
     """Every event of the log, or of a range, as a line. The file is there when it is whole."""
-    if out is not None and out.exists() and not out.is_file():
-        raise CommandError(f"{out} is no file; without --out the lines go to standard output.")
+    if out is not None:
+        _check_writable(out)
+    shows = out is not None or not sys.stdout.isatty()  # a bar among the lines would disturb them
 
     async def command(callosum: CorpusCallosum) -> int:
         count = 0
-        with progress() as bar, _standard_output() if out is None else _whole_file(out) as write:
+        with progress(shows=shows) as bar, _standard_output() if out is None else _whole_file(out) as write:
             task = bar.add_task("Exporting", total=None)
 
             def show(position: int, last: int) -> None:
-                if position % 1000 == 0 or position == last:
+                if shows and (position % 1000 == 0 or position == last):
                     bar.update(task, completed=position, total=last)
 
             start = 1 if first is None else first
@@ -40,6 +41,14 @@ def export_log(form: Format, first: Moment | None, last: Moment | None, out: Pat
         return 0
 
     return command
+
+
+def _check_writable(path: Path) -> None:
+    """Before the log is opened."""
+    if not path.parent.is_dir():
+        fail(f"{path.parent}: No such directory.")
+    if path.exists() and not path.is_file():
+        fail(f"{path} is no file; without --out the lines go to standard output.")
 
 
 @contextmanager

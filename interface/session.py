@@ -81,11 +81,11 @@ def errors() -> Console:
     return _Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def progress() -> Progress:
+def progress(*, shows: bool = True) -> Progress:
     """A bar on standard error; nothing where that is no terminal. Without a total it only moves."""
     out = errors()
     columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), TimeElapsedColumn())
-    return Progress(*columns, console=out, transient=True, disable=not out.is_terminal)
+    return Progress(*columns, console=out, transient=True, disable=not (shows and out.is_terminal))
 
 
 def run(
