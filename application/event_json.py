@@ -20,10 +20,13 @@ from eventsourcing.domain import CanInitAggregate
 
 from application.codec import EventMapper, events_of, stored_fields
 
-__all__ = ["event_from_json", "event_to_json", "topics"]
+__all__ = ["event_from_json", "event_to_json", "is_topic"]
 
 _BYTES: Final = "$base64"
 _LIKE_BYTES: Final = re.compile(r"\$+base64")
+_MAY_BE_BYTES: Final = re.compile(rb"\$base64|\\u")
+"""Without one of these in it, JSON holds nothing that looks like bytes, and need not be walked through."""
+
 _PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 _Zoned = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -37,11 +40,14 @@ class _Form:
         self._derived = {"originator_topic": aggregate_topic} if issubclass(event_class, CanInitAggregate) else {}
         fields = [(name, _named(type_), *default) for name, type_, default in _fields(stored_fields(event_class))]
         self._object = msgspec.defstruct(event_class.__name__, fields, kw_only=True, forbid_unknown_fields=True)
+        self._decode = msgspec.json.Decoder(self._object).decode
         own = [(name, type_, *default) for name, type_, default in _fields(stored_fields(event_class))]
         self._own = msgspec.defstruct(event_class.__name__, own, kw_only=True)
 
-    def event(self, originator_id: UUID, version: int, told: object) -> Any:
-        by_name = msgspec.convert(told, self._object)
+    def event(self, originator_id: UUID, version: int, told: bytes | memoryview) -> Any:
+        by_name = self._decode(told)
+        if _MAY_BE_BYTES.search(told):
+            by_name = msgspec.convert(_read(msgspec.json.decode(told)), self._object)
         own = msgspec.convert(by_name, self._own, from_attributes=True)
         fields = {name: getattr(own, name) for name in self.names}
         return self.event_class(originator_id=originator_id, originator_version=version, **self._derived, **fields)
@@ -94,9 +100,9 @@ def _forms() -> Mapping[str, _Form]:
     }
 
 
-def topics() -> frozenset[str]:
-    """Of the events that can be told and read."""
-    return frozenset(_forms())
+def is_topic(topic: str) -> bool:
+    """Whether it is one of the events that can be told and read."""
+    return topic in _forms()
 
 
 def event_to_json(event: Any) -> dict[str, Any]:
@@ -104,14 +110,14 @@ def event_to_json(event: Any) -> dict[str, Any]:
     return {name: _told(getattr(event, name)) for name in _forms()[event.TOPIC].names}
 
 
-def event_from_json(topic: str, originator_id: UUID, version: int, told: object) -> Any:
-    """The event that was told so.
+def event_from_json(topic: str, originator_id: UUID, version: int, told: bytes | memoryview) -> Any:
+    """The event that was told so, in JSON.
 
     Raises:
         KeyError: there is no such topic.
         ValueError: it is not told so (`msgspec.ValidationError` says where), or bytes are not base64.
     """
-    return _forms()[topic].event(originator_id, version, _read(told))
+    return _forms()[topic].event(originator_id, version, told)
 
 
 def _told(value: Any) -> Any:
@@ -121,11 +127,12 @@ def _told(value: Any) -> Any:
     if kind is dict:
         if len(value) == 1 and _LIKE_BYTES.fullmatch(key := next(iter(value))):
             return {f"${key}": _told(value[key])}
-        return {key: _told(item) for key, item in value.items()}
+        return {key: item if type(item) in _PLAIN else _told(item) for key, item in value.items()}
     if kind is list or kind is tuple:
         return [_told(item) for item in value]
     if isinstance(value, msgspec.Struct):
-        return {name: _told(getattr(value, name)) for name in value.__struct_fields__}
+        told = msgspec.structs.asdict(value)
+        return {name: item if type(item) in _PLAIN else _told(item) for name, item in told.items()}
     return _scalar(value)
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from application.event_json import event_from_json, event_to_json, topics
+from application.event_json import event_from_json, event_to_json, is_topic
 from application.log import DialogueLog
 from application.reading import Reader
 from projections.fold import Recorded
@@ -23,6 +23,9 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 _LATEST: Final = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MILLISECOND
 _SPECVERSION: Final = "1.0"
 _BEGINS: Final = re.compile(rb'\s*\{\s*"(position"\s*:\s*\d+\s*,\s*"at"|specversion")\s*:')
+_USUAL: Final = b'{"position":'
+"""How our own form begins as it is written here, whatever it may look like elsewhere."""
+
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -51,7 +54,7 @@ class _Plain(msgspec.Struct, forbid_unknown_fields=True):
     topic: str
     id: UUID
     version: int
-    event: Any
+    event: msgspec.Raw
 
 
 class _CloudEvent(msgspec.Struct, kw_only=True):
@@ -66,7 +69,7 @@ class _CloudEvent(msgspec.Struct, kw_only=True):
     datacontenttype: str = "application/json"
     position: str
     version: int
-    data: Any
+    data: msgspec.Raw
 
 
 class _Seen(msgspec.Struct):
@@ -133,7 +136,7 @@ def read_line(line: bytes) -> Exported:
         LineError
     """
     try:
-        if _seen.decode(line).specversion is None:
+        if line.startswith(_USUAL) or _seen.decode(line).specversion is None:
             plain = _plain.decode(line)
             return _exported(plain.position, plain.at, plain.topic, plain.id, plain.version, plain.event)
         told = _cloud_event.decode(line)
@@ -153,14 +156,14 @@ def read_line(line: bytes) -> Exported:
 
 
 def _exported(  # noqa: PLR0917  # in the order of a line
-    position: int, at: str, topic: str, originator_id: UUID, version: int, told: object
+    position: int, at: str, topic: str, originator_id: UUID, version: int, told: msgspec.Raw
 ) -> Exported:
-    if topic not in topics():
+    if not is_topic(topic):
         raise LineError(f"Its topic is {topic!r}, which is unknown here.")
     if position < 1 or version < 1:
         raise LineError(f"Its position is {position} and its version {version}; both count from 1 on.")
     try:
-        event = event_from_json(topic, originator_id, version, told)
+        event = event_from_json(topic, originator_id, version, memoryview(told))
     except ValueError as error:
         raise LineError(f"It is no {topic}: {error}.") from None
     return Exported(position, _milliseconds(at), event)
