@@ -62,6 +62,8 @@ REFUSALS: Final = "tests/test_redis_refusals.py"
 DOCTOR: Final = "tests/test_doctor.py"
 OPERATIONS: Final = "tests/test_operations.py"
 LOST: Final = "tests/test_lost_tail.py"
+EXPORT: Final = "tests/test_export.py"
+RESTORING: Final = "application/restoring.py"
 
 
 @dataclass(frozen=True)
@@ -1251,5 +1253,68 @@ MUTATIONS: Final = (
         (
             f"{BACKTEST}::TestWithTheSettingsThatWereInForce::test_it_comes_to_the_very_transitions_that_are_recorded",
         ),
+    ),
+    Mutation(
+        "tell-what-looks-like-bytes-as-bytes",
+        "application/event_json.py",
+        '            return {f"${key}": _told(value[key])}\n',
+        "            return {key: _told(value[key])}\n",
+        ("tests/test_event_json.py::test_every_payload_comes_back_as_the_same_bytes",),
+    ),
+    Mutation(
+        "import-with-the-times-of-today",
+        RESTORING,
+        "            times=times,\n",
+        "",
+        (f"{EXPORT}::test_a_live_log_comes_back_whole",),
+    ),
+    Mutation(
+        "take-what-stands-there-for-equal",
+        RESTORING,
+        "entry.topic == line.stored.topic and entry.state == line.stored.state",
+        "entry.topic == line.stored.topic",
+        (f"{EXPORT}::TestALineThatCannotBeRestored::test_has_another_content_than_the_log",),
+    ),
+    Mutation(
+        "import-from-the-middle",
+        RESTORING,
+        "        if version != known.version + 1:\n",
+        "        if version < known.version + 1:\n",
+        (f"{EXPORT}::TestALineThatCannotBeRestored::test_is_of_an_aggregate_whose_beginning_is_missing",),
+    ),
+    Mutation(
+        "import-no-keys",
+        RESTORING,
+        "        if message.idempotency_key is not None\n",
+        "        if message.idempotency_key is not None and False\n",
+        (f"{EXPORT}::test_history_is_not_delivered_and_what_is_said_after_it_is",),
+    ),
+    Mutation(
+        "import-no-gates",
+        RESTORING,
+        "if (change := gate_change(gate, events)) is not None]",
+        "if (change := gate_change(gate, [])) is not None]",
+        (f"{EXPORT}::test_the_gates_are_as_their_events_tell",),
+    ),
+    Mutation(
+        "record-while-importing",
+        "application/gates.py",
+        "if self._closed or self._held:",
+        "if self._closed:",
+        (f"{EXPORT}::TestALogWhoseCircuitHasOpened::test_is_restored_by_a_service_that_watches_its_gates",),
+    ),
+    Mutation(
+        "go-on-from-another-chain",
+        "application/reading.py",
+        "if seen is not None and seen != chain:",
+        "if seen is not None and not chain:",
+        ("tests/test_follow_gap.py::TestFollowingFromAKnownChain::test_is_told_that_another_event_stands_there",),
+    ),
+    Mutation(
+        "step-without-coordination",
+        "projections/steps.py",
+        "            dialogue.measures.add(direction, position, message.sent_at)\n",
+        "            dialogue.measures.balance.add(direction, message.sent_at)\n",
+        ("tests/test_steps.py::test_every_step_has_the_figures_of_a_query_as_of_it",),
     ),
 )

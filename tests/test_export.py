@@ -1,6 +1,7 @@
 """A log that is exported and imported again is the same log."""
 
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,9 +9,18 @@ from uuid import UUID
 
 import pytest
 
-from corpus_callosum import CorpusCallosum, Format, Message, RestoreReport, Tract
+from corpus_callosum import (
+    CallNotPermittedError,
+    CircuitState,
+    CorpusCallosum,
+    Format,
+    Message,
+    RestoreReport,
+    Tract,
+)
 from tests.conftest import STORES, _url
 from tests.deliveries import nothing_comes
+from tests.gates import PATIENT, ScriptedAgent, fail, guarded, put, until_state
 from tests.history import digests, everything, lines, live_history, plain_settings
 
 SAID = {"source": Tract.INTERNAL, "target": Tract.EXTERNAL, "sender": "planner"}
@@ -220,3 +230,53 @@ async def test_a_large_log_keeps_every_link_over_many_batches(
         report = await restored(callosum, told, tmp_path)
         assert (report.events, report.messages) == (603, 1800)
         assert await everything(callosum) == await everything(source)
+
+
+class TestALogWhoseCircuitHasOpened:
+    @pytest.fixture
+    async def told(self, elsewhere: str) -> list[str]:
+        async with guarded(elsewhere, wait_in_open=60.0) as source:
+            agent = ScriptedAgent(fail)
+            dialogue = await source.open_dialogue("fails")
+            await put(source, dialogue, *range(30))
+            async with source.attach(agent, Tract.EXTERNAL, "tool", delivery=PATIENT):
+                await until_state(source, CircuitState.OPEN)
+            told = await lines(source)
+            assert sum("gate.circuit_opened" in line for line in told) == 1
+            return told
+
+    async def test_is_restored_by_a_service_that_watches_its_gates(
+        self, lasting_url: str, told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each event by itself, so that the read models are current between the cause and the transition."""
+        monkeypatch.setattr("application.restoring._MOST_EVENTS", 1)
+        async with opened(lasting_url) as callosum:
+            runner = callosum._open.read_side.runner("deliveries")
+            assert runner is not None
+            told_of: list[int] = []
+
+            def fold(report: RestoreReport) -> None:
+                told_of.append(report.position)
+                runner.wait_for(report.position, 10)
+                time.sleep(0.01)  # for the loop, which would record now what is not told yet
+
+            (tmp_path / "log").write_text("\n".join(told))
+            report = await callosum.import_log(tmp_path / "log", fold)
+            assert (report.broken, report.events, len(told_of)) == (None, len(told), len(told))
+            assert await lines(callosum) == told
+
+    async def test_lets_nothing_in_until_its_wait_is_over(
+        self, lasting_url: str, told: list[str], tmp_path: Path
+    ) -> None:
+        async with opened(lasting_url) as callosum:
+            report = await restored(callosum, told, tmp_path)
+            assert ("external", CircuitState.OPEN) in {(gate.tract, gate.state) for gate in report.gates}
+            dialogue = await callosum.open_dialogue("afterwards")
+            with pytest.raises(CallNotPermittedError):
+                await callosum.send(dialogue, **SAID, payload="x")  # type: ignore[arg-type]
+            await callosum.gates.force(Tract.EXTERNAL, CircuitState.CLOSED, by="ops", why="it is another one")
+            agent = ScriptedAgent(fail)
+            await put(callosum, dialogue, *range(30))
+            async with callosum.attach(agent, Tract.EXTERNAL, "tool", delivery=PATIENT):
+                await until_state(callosum, CircuitState.OPEN, beyond=2)  # it counts outcomes of its own
+            assert (await callosum.verify()).problem is None

@@ -26,9 +26,9 @@ async def _talk(callosum: CorpusCallosum) -> list[UUID]:
     """Two dialogues in each other's way: turns, runs, echoes, messages within a tract, an end."""
     chance = random.Random(7)
     dialogues = [await callosum.open_dialogue(f"subject {number}") for number in range(2)]
-    for number in range(150):
+    for number in range(60):
         batch = []
-        for _ in range(chance.choice((1, 1, 1, 4))):
+        for _ in range(chance.choice((1, 4, 4, 8))):
             source = chance.choice(tuple(Tract))
             target = (
                 source if chance.random() < 0.1 else Tract.INTERNAL if source is Tract.EXTERNAL else Tract.EXTERNAL
