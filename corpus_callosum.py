@@ -11,11 +11,13 @@ from application.errors import (
     ExtraMissingError,
     InvalidURLError,
     LogError,
+    NotReachedError,
     StoreSettingsError,
     UnknownTopicError,
     UnreadableEventError,
 )
 from application.explanation import Explanation, Happening, State, Step
+from application.exporting import Format
 from application.gates import Gates
 from application.importing import ImportReport
 from application.inbox import ReplacedError
@@ -38,8 +40,10 @@ from application.relations import (
     StudyVerdict,
     Untested,
 )
+from application.restoring import RestoredGate, RestoreReport
 from application.round import Receipt
 from application.settings import Settings
+from application.steps import Replayed
 from application.subscription import Subscription
 from application.verification import Problem, Verification
 from domain.circuit import CircuitState, Reason, Transition
@@ -111,6 +115,7 @@ from projections.queries import DialogueSort
 from projections.rebuild import Progress, Rebuilt, Verdict
 from projections.states import Status
 from projections.status import ProjectionState, ProjectionStatus
+from projections.steps import Measured, SteppedFinding
 
 __all__ = [
     "Aspect",
@@ -156,6 +161,7 @@ __all__ = [
     "Fail",
     "FindingList",
     "FindingSummary",
+    "Format",
     "Gate",
     "GateMetrics",
     "GateSettings",
@@ -176,11 +182,13 @@ __all__ = [
     "LeaseLostError",
     "LogError",
     "LogLostError",
+    "Measured",
     "Message",
     "MessageNotFoundError",
     "Minute",
     "MinuteList",
     "NoEarlierGenerationError",
+    "NotReachedError",
     "OnError",
     "Outcome",
     "OutcomeGroup",
@@ -211,8 +219,11 @@ __all__ = [
     "RefusalMinute",
     "Relation",
     "ReplacedError",
+    "Replayed",
     "ReplyTimeoutError",
     "ReplyToUnknownMessageError",
+    "RestoreReport",
+    "RestoredGate",
     "Result",
     "Settings",
     "Share",
@@ -221,6 +232,7 @@ __all__ = [
     "State",
     "Status",
     "Step",
+    "SteppedFinding",
     "StoreSettingsError",
     "Study",
     "StudyVerdict",

@@ -98,13 +98,17 @@ class EventMapper(Mapper[UUID]):
 
     def to_stored_event(self, domain_event: DomainEventProtocol[UUID]) -> StoredEvent:
         topic: str = domain_event.TOPIC  # type: ignore[attr-defined]  # ours have one
-        form = self._written[topic]
-        state = self._encoder.encode(form.state(*[getattr(domain_event, name) for name in form.names]))
+        state = self.plain_state(domain_event)
         if self.compressor:
             state = self.compressor.compress(state)
         if self.cipher:
             state = self.cipher.encrypt(state)
         return StoredEvent(domain_event.originator_id, domain_event.originator_version, topic, state)
+
+    def plain_state(self, domain_event: DomainEventProtocol[UUID]) -> bytes:
+        """The state before it is compressed and encrypted: the same bytes for the same event."""
+        form = self._written[domain_event.TOPIC]  # type: ignore[attr-defined]  # likewise
+        return self._encoder.encode(form.state(*[getattr(domain_event, name) for name in form.names]))
 
     def to_domain_event(self, stored_event: StoredEvent) -> Any:
         """Decode one event.

@@ -4,6 +4,8 @@
 
     CallosumError (domain)
     ├── CallosumClosedError         the service was closed, or not yet opened
+    ├── InvalidCommandError (domain)
+    │   └── NotReachedError         the log ends before the position to follow from
     ├── InvalidURLError             the store's address cannot be used
     ├── StoreSettingsError          the store's settings cannot
     ├── ExtraMissingError           a library is needed that comes with an extra
@@ -20,13 +22,14 @@ from uuid import UUID
 
 from eventsourcing.persistence import Notification, StoredEvent
 
-from domain.errors import CallosumError
+from domain.errors import CallosumError, InvalidCommandError
 
 __all__ = [
     "CallosumClosedError",
     "ExtraMissingError",
     "InvalidURLError",
     "LogError",
+    "NotReachedError",
     "StoreSettingsError",
     "UnknownTopicError",
     "UnreadableEventError",
@@ -36,6 +39,22 @@ __all__ = [
 class CallosumClosedError(CallosumError):
     def __init__(self) -> None:
         super().__init__("This Corpus Callosum is not open; use it within `async with`.")
+
+
+class NotReachedError(InvalidCommandError):
+    """To follow from there would pass over what will be appended until then.
+
+    Attributes:
+        after: the position to follow from.
+        head: where the log ends.
+    """
+
+    def __init__(self, after: int, head: int) -> None:
+        super().__init__(
+            "position to follow from", f"is {after}, which the log has not reached; it ends at {head}"
+        )
+        self.after = after
+        self.head = head
 
 
 def _without_password(url: str) -> str:

@@ -10,7 +10,6 @@ from application.errors import CallosumClosedError
 from application.log import DialogueLog
 from application.read_side import ReadSide
 from application.reading import Reader
-from domain.errors import InvalidCommandError
 from projections.answers import FindingSummary
 from projections.consciousness import Consciousness
 from projections.findings import Judged, News, Wanted, news
@@ -31,6 +30,7 @@ class FindingsFollower:
         self._reader = reader
         self._read_side = read_side
         self._wanted = wanted
+        self._epoch = ""
         self._told = 0
         self._judged = Judged(0, 0)
         self._chain = b""
@@ -48,13 +48,13 @@ class FindingsFollower:
             return
 
     async def _begin(self, after: int | None) -> None:
+        self._epoch = await self._reader.call(lambda: self._log.epoch)
         if after is None:
             self._told = _MOST
             await self._look()
             self._told = self._judged.position
-        elif not 0 <= after <= _MOST or await self._reader.call(self._log.chain_at, after) is None:
-            raise InvalidCommandError("position to follow from", f"is {after}, which the log has not reached")
         else:
+            await self._reader.chain_after(after)
             self._told = after
 
     async def _next(self) -> list[FindingSummary]:
@@ -63,7 +63,7 @@ class FindingsFollower:
             try:
                 return await self._look()
             except OperationalError as error:
-                await self._reader.outlast(error, failures)
+                await self._reader.outlast(error, failures, self._epoch)
                 failures += 1
 
     async def _look(self) -> list[FindingSummary]:

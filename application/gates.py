@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from types import MappingProxyType
@@ -58,6 +59,7 @@ class Gates:
         self._looking: asyncio.Task[None] | None = None
         self._again = False
         self._news: tuple[Deliveries, int] | None = None
+        self._held = 0
         self._closed = False
 
     def settings(self, tract: Tract) -> GateSettings:
@@ -179,6 +181,21 @@ class Gates:
             progress(position, last)
         return simulation.result()
 
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Record nothing meanwhile: what is being imported tells itself what was decided."""
+        self._held += 1
+        if self._looking is not None:
+            await asyncio.gather(self._looking, return_exceptions=True)
+        try:
+            yield
+        finally:
+            self._held -= 1
+            for tract in Tract:
+                await self._learn(tract)
+            if self._read_side.runner(Deliveries.NAME) is not None:
+                self._look()
+
     def _tell(self, runner: Runner) -> None:
         """From the runner's thread, whenever it has folded something; most of it is of no matter here."""
         projection = runner.projection
@@ -188,7 +205,7 @@ class Gates:
             self._loop.call_soon_threadsafe(self._look)
 
     def _look(self) -> None:
-        if self._closed:
+        if self._closed or self._held:
             return
         if self._looking is not None:
             self._again = True

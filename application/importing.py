@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 
@@ -48,7 +48,7 @@ class _Import:
         self._reader = reader
         self.report = ImportReport()
 
-    async def file(self, path: Path, progress: Callable[[ImportReport], None]) -> None:
+    async def file(self, path: Path | BinaryIO, progress: Callable[[ImportReport], None]) -> None:
         lines = read_transcripts(path)
         while batch := await self._reader.call(_take, lines):
             await asyncio.gather(*(self._line(line, size) for line, size in batch))
@@ -96,7 +96,7 @@ async def import_transcripts(
     log: DialogueLog,
     writer: Writer,
     reader: Reader,
-    paths: Sequence[Path],
+    paths: Sequence[Path | BinaryIO],
     progress: Callable[[ImportReport], None],
 ) -> ImportReport:
     """Record the dialogues of these files, in order.

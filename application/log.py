@@ -5,7 +5,7 @@ from typing import ClassVar, TypeVar, cast
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError, Application, Repository, project_aggregate
-from eventsourcing.persistence import Mapper, Recording
+from eventsourcing.persistence import Recording
 
 from application.codec import EventMapper
 from application.entries import Entry
@@ -44,11 +44,12 @@ class DialogueLog(Application[UUID]):
     name = "callosum"
     env: ClassVar[dict[str, str]] = {"AGGREGATE_CACHE_MAXSIZE": "10000"}
     recorder: LogRecorder
+    mapper: EventMapper
     delivers = True
     """Whether what is said in live dialogues goes to the inbox."""
 
-    def construct_mapper(self) -> Mapper[UUID]:
-        return self.factory.mapper(mapper_class=EventMapper)
+    def construct_mapper(self) -> EventMapper:
+        return cast("EventMapper", self.factory.mapper(mapper_class=EventMapper))
 
     def construct_recorder(self) -> LogRecorder:
         recorder = super().construct_recorder()

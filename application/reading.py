@@ -13,7 +13,7 @@ from uuid import UUID
 from eventsourcing.persistence import OperationalError
 
 from application.entries import Entry
-from application.errors import CallosumClosedError
+from application.errors import CallosumClosedError, NotReachedError
 from application.log import DialogueLog
 from application.recorder import LogLostError
 from domain.dialogue import Dialogue
@@ -147,11 +147,14 @@ class Reader:
                 return
             after, chain = events[-1].position, events[-1].chain
 
-    async def follow(self, after: int) -> AsyncIterator[Recorded]:
-        """Events at positions after + 1 and on: those there are, then each as it comes, until closed."""
-        chain = await self.call(self._log.chain_at, after) if 0 <= after <= _MOST else None
-        if chain is None:
-            raise InvalidCommandError("position to follow from", f"is {after}, which the log has not reached")
+    async def follow(self, after: int, seen: bytes | None = None) -> AsyncIterator[Recorded]:
+        """Events at positions after + 1 and on: those there are, then each as it comes, until closed.
+
+        `seen`: the chain of the entry at `after`; None: whatever it is.
+        """
+        epoch, chain = await self.call(lambda: self._log.epoch), await self.chain_after(after)
+        if seen is not None and seen != chain:
+            raise LogLostError(after, await self.call(self._log.head))
         failures = 0
         while not self._closed:
             try:
@@ -159,7 +162,7 @@ class Reader:
                 if not events and not await self._tail.beyond(after):
                     return
             except OperationalError as error:
-                await self.outlast(error, failures)
+                await self.outlast(error, failures, epoch)
                 failures += 1
                 continue
             failures = 0
@@ -171,10 +174,29 @@ class Reader:
         """Wait until the log's head is beyond `position`, or has gone back; False when the service was closed."""
         return await self._tail.beyond(position)
 
-    async def outlast(self, error: OperationalError, failures: int) -> None:
-        """Wait a little for a store that is away, for the so-manieth time; a lost log is raised."""
+    async def chain_after(self, after: int) -> bytes:
+        """The chain of the entry to follow from.
+
+        Raises:
+            InvalidCommandError: it is no position.
+            NotReachedError: the log ends before it.
+        """
+        if after < 0:
+            raise InvalidCommandError("position to follow from", f"is {after}; it must be at least 0")
+        chain = await self.call(self._log.chain_at, after) if after <= _MOST else None
+        if chain is None:
+            raise NotReachedError(after, await self.call(self._log.head))
+        return chain
+
+    async def outlast(self, error: OperationalError, failures: int, epoch: str) -> None:
+        """Wait a little for a store that is away, for the so-manieth time.
+
+        Raises:
+            LogLostError: it was that; it tells whether the log has begun anew since it had this epoch.
+        """
         if isinstance(error, LogLostError):
-            raise error
+            begun_anew = await self.call(lambda: self._log.epoch) != epoch
+            raise LogLostError(error.seen, error.head, begun_anew=begun_anew) from error
         if failures == 0:
             _logger.warning("Followers wait for the log: %s", error)
         await asyncio.sleep(_RETRIES[min(failures, len(_RETRIES) - 1)])

@@ -102,14 +102,16 @@ class LogLostError(OperationalError):
     Attributes:
         seen: the last position that was known.
         head: where the log ends now.
+        first: the first position whose entry is known to be lost; None: one up to `seen`, but not known which.
     """
 
-    def __init__(self, seen: int, head: int) -> None:
+    def __init__(self, seen: int, head: int, *, begun_anew: bool = False) -> None:
         end = f"ends at position {head}" if head < seen else "holds another history"
         lost = f"{end}; what was acknowledged at position {seen} is lost" if seen else "is another one now"
-        super().__init__(f"The log {lost}.")
+        super().__init__(f"The log was begun anew and {lost}." if begun_anew and seen else f"The log {lost}.")
         self.seen = seen
         self.head = head
+        self.first = 1 if begun_anew else head + 1 if head < seen else None
 
 
 class OutcomeUnknownError(OperationalError):
@@ -171,9 +173,13 @@ class LogRecorder(ApplicationRecorder):
         settlements: Sequence[Settlement] = (),
         offers: Sequence[Offer] = (),
         gates: Sequence[GateChange] = (),
+        times: Sequence[int] = (),
         **kwargs: Any,
     ) -> Sequence[int] | None:
         """Append all of these, with their keys, arrivals, settlements and changes of gates, or nothing.
+
+        The time of each is now, or what `times` says of it (milliseconds since 1970; for each event, or for none),
+        but never before that of the entry before it.
 
         Arrivals are judged by the gates as they were before, and need room but for as many as are shed with them
         (`Then.SHED`); what else is settled makes room for later appends. Offers are carried out last, in their

@@ -27,7 +27,7 @@ from domain.gate import CircuitMoved, Gate, ShedMessage
 from domain.message import Message
 from domain.tract import Tract
 
-__all__ = ["ConsumerDraft", "Draft", "Places", "Receipt", "RepeatedError", "Round"]
+__all__ = ["ConsumerDraft", "Draft", "Places", "Receipt", "RepeatedError", "Round", "gate_change"]
 
 _ADDRESS = attrgetter("target", "priority", "recipient")
 _PASSAGES: Final = {
@@ -306,7 +306,11 @@ class Round:
             arrivals=arrivals,
             settlements=settlements,
             offers=offers,
-            gates=[change for gate in (*making_room, *moved) if (change := _change(gate)) is not None],
+            gates=[
+                change
+                for gate in (*making_room, *moved)
+                if (change := gate_change(gate, gate.pending_events)) is not None
+            ],
         )
         return _places((recording.domain_event, recording.notification.id) for recording in stored)
 
@@ -323,10 +327,10 @@ def _is_told(gate: Gate) -> bool:
     return any(not isinstance(event, Gate.Built) for event in gate.pending_events)
 
 
-def _change(gate: Gate) -> GateChange | None:
-    """What its events change in the store."""
-    configured = any(isinstance(event, Gate.Configured) for event in gate.pending_events)
-    moved = any(isinstance(event, CircuitMoved) for event in gate.pending_events)
+def gate_change(gate: Gate, events: Collection[object]) -> GateChange | None:
+    """What these events, the gate's last ones, change in the store."""
+    configured = any(isinstance(event, Gate.Configured) for event in events)
+    moved = any(isinstance(event, CircuitMoved) for event in events)
     if not (configured or moved):
         return None
     half_open = moved and gate.state is CircuitState.HALF_OPEN

@@ -26,7 +26,7 @@ from application.delivery import Delivery, DeliverySettings, End, Held
 from application.inbox import Offer, Settlement, Take, Taken, Then
 from application.log import DialogueLog
 from application.reading import Reader, messages_at
-from domain.consumer import Outcome, Result
+from domain.consumer import Outcome, Result, consumer_id
 from domain.errors import CallosumError, InvalidCommandError, LeaseLostError
 from domain.tract import Tract
 
@@ -108,11 +108,18 @@ class Subscription:
         if self._entered:
             raise InvalidCommandError("subscription", "was entered before; subscribe again")
         self._entered = True
-        self._generation = await self._reader.call(self._inbox.join, self.tract, self.name)
+        self._generation = await self._reader.call(self._join)
         self._consumer = await self._writer.submit(Join(self.tract, self.name, self._generation, self._log.exists))
         self._bells.add(self)
         self.look()
         return self
+
+    def _join(self) -> int:
+        """As which generation it joins. The store counts them, and does not know of those that were imported."""
+        while True:
+            generation = self._inbox.join(self.tract, self.name)
+            if not self._log.exists(consumer_id(self.tract, self.name, generation)):
+                return generation
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -13,6 +13,7 @@ of a surrogate pair) would come out of the log changed, so it is reported instea
 import json
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from io import BytesIO
 from itertools import chain, islice
 from pathlib import Path
@@ -61,15 +62,17 @@ class BrokenLine(msgspec.Struct, frozen=True):
     reason: str
 
 
-def read_transcripts(path: str | Path) -> Iterator[Transcript | BrokenLine]:
+def read_transcripts(path: str | Path | BinaryIO) -> Iterator[Transcript | BrokenLine]:
     """The transcripts of a file in order, one for each dialogue; a broken one does not hide the others.
+
+    Args:
+        path: the file's, or the file, opened to be read as bytes.
 
     Raises:
         OSError: with the first item, when the file cannot be opened; later, when it cannot be read.
     """
-    path = Path(path)
-    source = _Source(path)
-    with path.open("rb") as file:
+    source = _Source(Path(path if isinstance(path, str | Path) else path.name))
+    with Path(path).open("rb") if isinstance(path, str | Path) else nullcontext(path) as file:
         lines = _numbered(file)
         head = list(islice(lines, 2))
         if not head:

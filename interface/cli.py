@@ -20,9 +20,12 @@ from interface.options import (
     AsOf,
     By,
     Capacity,
+    Chain,
+    ExportFormat,
     FailureRate,
     Filled,
     FindingsAfter,
+    Format,
     From,
     FsyncModes,
     Full,
@@ -35,12 +38,14 @@ from interface.options import (
     OneDialogue,
     OneSequence,
     Outcome,
+    OutFile,
     Positive,
     Seconds,
     Senders,
     ServerProgram,
     Sort,
     SortedBy,
+    Speed,
     Start,
     Stop,
     StudiedKind,
@@ -93,21 +98,47 @@ def import_(
         list[Path],
         typer.Argument(
             metavar="FILE…",
-            help="JSON Lines or JSON, chat format: objects with messages, traj or history, or lists of messages.",
+            help="JSON Lines or JSON, chat format: objects with messages, traj or history, or lists of messages;"
+            " or what `callosum export` wrote.",
         ),
     ],
     url: Url = None,
     json: AsJson = False,
 ) -> None:
-    """Record transcripts of past runs.
+    """Record transcripts of past runs, or restore an exported log.
 
     Each dialogue is recorded whole or not at all, and none twice: importing a file again changes nothing.
     A broken line is reported with file, line and reason, the others are recorded, and the exit status is 1.
+
+    An export (either format) is known by its first line. Its events keep ids, versions and times; what the log has
+    already is passed over; nothing is delivered. The import ends at the first line that is broken, that the log
+    contradicts, or that lacks what goes before. Nothing else should write to the log meanwhile.
     """
     from interface.importing import import_files
     from interface.session import run
 
     run(import_files(files, json=json), url, creates=True)
+
+
+@app.command()
+def export(
+    *,
+    form: ExportFormat = Format.JSONL,
+    first: From = None,
+    last: To = None,
+    out: OutFile = None,
+    url: Url = None,
+) -> None:
+    """Tell the log, or a range of it, as lines of JSON, one for each event.
+
+    `callosum import` makes the same log of them again, in any store. Nothing of the store's encryption and
+    compression is in them.
+    """
+    from application.exporting import Format as Form
+    from interface.export import export_log
+    from interface.session import run
+
+    run(export_log(Form(form), moment(first), moment(last), out), url, reads_views=False)
 
 
 @app.command()
@@ -249,8 +280,33 @@ def transcript(dialogue: OneDialogue, full: Full = False, url: Url = None, json:
 
 
 @app.command()
+def replay(
+    dialogue: MaybeDialogue = None,
+    *,
+    first: From = None,
+    last: To = None,
+    speed: Speed = 2.0,
+    full: Full = False,
+    url: Url = None,
+    json: AsJsonLines = False,
+) -> None:
+    """Step through history, message by message, with the measures as they were right after each.
+
+    On a terminal: Enter, space or right for the next one, b or left for the one before, g and a position to go
+    there, p to play and to pause, q to leave. Elsewhere all are printed at once.
+    """
+    from interface.session import run
+    from interface.stepping import replay_log
+
+    command = replay_log(dialogue, moment(first), moment(last), speed=speed, full=full, json=json)
+    run(command, url)
+
+
+@app.command()
 def follow(
+    *,
     after: After = 0,
+    chain: Chain = None,
     dialogue: Annotated[
         str | None,
         typer.Option("--dialogue", metavar="DIALOGUE", help="Only its events.", show_default="all"),
@@ -259,11 +315,17 @@ def follow(
     url: Url = None,
     json: AsJsonLines = False,
 ) -> None:
-    """Watch the log: its history, then every event as it is recorded, until Ctrl-C."""
+    """Watch the log: its history, then every event as it is recorded, until Ctrl-C.
+
+    Where it cannot go on from what was seen, because the log has lost it or ends before, the last line tells the
+    gap (with --json as an object `gap`: the first and last position that are unknown, where the log ends and why);
+    the exit status is 2.
+    """
     from interface.log import show_events
     from interface.session import run
 
-    run(show_events(after, dialogue, full=full, json=json), url)
+    seen = None if chain is None else bytes.fromhex(chain)
+    run(show_events(after, seen, dialogue, full=full, json=json), url)
 
 
 @app.command()

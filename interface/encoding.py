@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-__all__ = ["as_json", "plain"]
+__all__ = ["as_json", "plain", "shown_safely"]
 
 # What JSON leaves as it is although a terminal acts on it; it can only stand inside a string.
 _HARMFUL: Final = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -26,7 +26,12 @@ def as_json(value: object, *, indent: int = 0) -> str:
     encoded = msgspec.json.encode(plain(value))
     if indent:
         encoded = msgspec.json.format(encoded, indent=indent)
-    return _HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", encoded.decode())
+    return shown_safely(encoded.decode())
+
+
+def shown_safely(encoded: str) -> str:
+    """JSON that means the same, and that a terminal does not act on."""
+    return _HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", encoded)
 
 
 def plain(value: Any) -> Any:

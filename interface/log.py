@@ -2,8 +2,14 @@
 
 from typing import Any
 
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
 from application.callosum import CorpusCallosum
+from application.errors import NotReachedError
 from application.reading import RecordedMessage, messages_of
+from application.recorder import LogLostError
 from application.verification import Verification
 from domain.dialogue import Dialogue
 from interface.addressing import dialogue_named
@@ -13,7 +19,7 @@ from interface.session import Command, console, print_lines, progress
 from interface.text import log_time, many, one_line, sent_time
 from projections.fold import Recorded
 
-__all__ = ["show_events", "show_transcript", "verify_log"]
+__all__ = ["message_fields", "show_events", "show_transcript", "verify_log"]
 
 
 def show_transcript(name: str, *, full: bool, json: bool) -> Command:
@@ -31,22 +37,51 @@ def show_transcript(name: str, *, full: bool, json: bool) -> Command:
     return command
 
 
-def show_events(after: int, name: str | None, *, full: bool, json: bool) -> Command:
-    """Events beyond a position, then each as it comes."""
+def show_events(after: int, chain: bytes | None, name: str | None, *, full: bool, json: bool) -> Command:
+    """Events beyond a position, then each as it comes; where that cannot be, the gap as the last line."""
 
     async def command(callosum: CorpusCallosum) -> int:
         out = console()
         dialogue = None if name is None else await dialogue_named(callosum, name)
-        async for recorded in callosum.follow(after):
-            if dialogue is not None and recorded.dialogue != dialogue:
-                continue
-            if json:
-                out.print(as_json(event_fields(recorded)), soft_wrap=True)
-            else:
-                print_lines(out, event_lines(recorded, full=full))
+        try:
+            async for recorded in callosum.follow(after, chain=chain):
+                if dialogue is not None and recorded.dialogue != dialogue:
+                    continue
+                if json:
+                    out.print(as_json(event_fields(recorded)), soft_wrap=True)
+                else:
+                    print_lines(out, event_lines(recorded, full=full))
+        except LogLostError as lost:
+            _show_gap(out, _Gap(lost.first, lost.seen, lost.head, str(lost)), json=json)
+            raise
+        except NotReachedError as beyond:
+            _show_gap(out, _Gap(beyond.head + 1, beyond.after, beyond.head, str(beyond)), json=json)
+            raise
         return 0
 
     return command
+
+
+class _Gap(msgspec.Struct, frozen=True):
+    """Positions whose events are not, or no longer, what was seen; and where the log ends.
+
+    Attributes:
+        first: None: which is the first one is not known.
+    """
+
+    first: int | None
+    last: int
+    head: int
+    why: str
+
+
+def _show_gap(out: Console, gap: _Gap, *, json: bool) -> None:
+    if json:
+        out.print(as_json({"gap": gap}), soft_wrap=True)
+        return
+    which = "up to" if gap.first is None else f"{gap.first} to"
+    told = f"What stands at positions {which} {gap.last} is not what was seen, and what follows is unknown."
+    print_lines(out, Text(f"   gap  {told} The log ends at position {gap.head}.", "bold red"))
 
 
 def message_fields(message: RecordedMessage) -> dict[str, Any]:
@@ -68,6 +103,7 @@ def event_fields(recorded: Recorded) -> dict[str, Any]:
     return {
         "position": recorded.position,
         "at": log_time(recorded.at),
+        "chain": recorded.chain.hex(),
         "topic": recorded.topic,
         "dialogue": plain(recorded.dialogue),
         "event": event,

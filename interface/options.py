@@ -1,5 +1,6 @@
 """The options that several commands share."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -21,10 +22,13 @@ __all__ = [
     "AsMarkdown",
     "By",
     "Capacity",
+    "Chain",
     "DoneBy",
+    "ExportFormat",
     "FailureRate",
     "Filled",
     "FindingsAfter",
+    "Format",
     "From",
     "FsyncModes",
     "Full",
@@ -42,11 +46,13 @@ __all__ = [
     "OneTract",
     "Outcome",
     "Positive",
+    "OutFile",
     "Seconds",
     "Senders",
     "ServerProgram",
     "Sort",
     "SortedBy",
+    "Speed",
     "Start",
     "Stop",
     "StudiedKind",
@@ -68,6 +74,13 @@ MOST_SECONDS: Final = 3600
 
 _E = TypeVar("_E", bound=StrEnum)
 _NAMES: Final = tuple(name for names in PATTERNS.values() for name in names)
+
+
+class Format(StrEnum):
+    """That of `application.exporting`, without its imports."""
+
+    JSONL = "jsonl"
+    CLOUDEVENTS = "cloudevents"
 
 
 class Sort(StrEnum):
@@ -135,6 +148,16 @@ def _seconds(typed: str) -> float:
     return seconds
 
 
+def _speed(typed: str) -> float:
+    try:
+        speed = float(typed)
+    except ValueError:
+        speed = 0.0
+    if not 0.01 <= speed <= 100:  # false for NaN, too
+        raise typer.BadParameter(f"{typed!r} is no number from 0.01 to 100.")
+    return speed
+
+
 def moment(typed: str | None) -> int | datetime | None:
     """A position, or a time."""
     if typed is None or typed.isdecimal():
@@ -167,6 +190,12 @@ def _attribute(name: str | None) -> str | None:
     if name == "":
         raise typer.BadParameter("'' is no attribute's name; expected one like reward.")
     return name
+
+
+def _chain(typed: str | None) -> str | None:
+    if typed is not None and re.fullmatch("[0-9a-f]{40}", typed) is None:
+        raise typer.BadParameter(f"{typed!r} is no chain, which has 40 hexadecimal digits.")
+    return typed
 
 
 def _known_pattern(name: str | None) -> str | None:
@@ -358,6 +387,33 @@ To = Annotated[
     str | None,
     typer.Option("--to", callback=_moment, metavar="POSITION|TIME", show_default="now", help="The last one."),
 ]
+ExportFormat = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        parser=_one_of(Format),
+        metavar="|".join(Format),
+        help="JSON Lines in our own plain form, or as CloudEvents 1.0.",
+    ),
+]
+OutFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        show_default="standard output",
+        help="The file to write. It gets its name when all is written.",
+    ),
+]
+Speed = Annotated[
+    float,
+    typer.Option(
+        "--speed",
+        parser=_speed,
+        metavar="NUMBER",
+        help="Messages a second that are played, from 0.01 to 100.",
+    ),
+]
 DoneBy = Annotated[
     str | None,
     typer.Option("--by", metavar="NAME", show_default="your user name", help="Who does it; it is recorded."),
@@ -379,6 +435,14 @@ FindingsAfter = Annotated[
         callback=_position_after,
         metavar="POSITION|now",
         help="With --follow, begin with what began or grew beyond this position of the log, or from now on.",
+Chain = Annotated[
+    str | None,
+    typer.Option(
+        "--chain",
+        metavar="HEX",
+        callback=_chain,
+        show_default="any",
+        help="With --after: the chain of the event there, as --json tells it; if another stands there, say so.",
     ),
 ]
 AsOf = Annotated[

@@ -12,8 +12,18 @@ from interface.assessing import Assessed
 from interface.tables import UNKNOWN, FittedTable, stacked
 from interface.text import duration
 from projections.answers import ConsciousnessMetrics, ResponseTime
+from projections.steps import Measured
 
-__all__ = ["BALANCE", "BALANCED", "COORDINATION", "EMERGENCE", "metrics_summary", "metrics_table"]
+__all__ = [
+    "BALANCE",
+    "BALANCED",
+    "COORDINATION",
+    "EMERGENCE",
+    "coordination",
+    "emergence",
+    "metrics_summary",
+    "metrics_table",
+]
 
 BALANCE: Final = "balance"
 BALANCED: Final = "balanced messages"
@@ -72,8 +82,8 @@ def _rows(scopes: Sequence[ConsciousnessMetrics]) -> dict[str, Sequence[str]]:
         "internal → external": [str(metrics.internal_to_external) for metrics in scopes],
         "external → internal": [str(metrics.external_to_internal) for metrics in scopes],
         BALANCE: [f"{metrics.dialogue_balance_ratio:.3f}" for metrics in scopes],
-        COORDINATION: [_coordination(metrics) for metrics in scopes],
-        EMERGENCE: [_emergence(metrics) for metrics in scopes],
+        COORDINATION: [coordination(metrics) for metrics in scopes],
+        EMERGENCE: [emergence(metrics) for metrics in scopes],
         BALANCED: [str(metrics.balanced_dialogue_events) for metrics in scopes],
         "last of these at": [_last_emergence(metrics) for metrics in scopes],
         "episodes": [str(metrics.episode_count) for metrics in scopes],
@@ -81,7 +91,7 @@ def _rows(scopes: Sequence[ConsciousnessMetrics]) -> dict[str, Sequence[str]]:
     }
 
 
-def _coordination(metrics: ConsciousnessMetrics) -> str:
+def coordination(metrics: ConsciousnessMetrics | Measured) -> str:
     if metrics.coordination_z is not None:
         return f"{metrics.coordination_z:+.2f}"
     between = metrics.internal_to_external + metrics.external_to_internal
@@ -90,7 +100,7 @@ def _coordination(metrics: ConsciousnessMetrics) -> str:
     return "not assessable: all messages go one way"
 
 
-def _emergence(metrics: ConsciousnessMetrics) -> str:
+def emergence(metrics: ConsciousnessMetrics | Measured) -> str:
     if metrics.emergence_assessable:
         return f"{metrics.emergence_score:.3f}"
     return f"not assessable: {metrics.total_messages} of {ASSESSABLE_ABOVE + 1} messages"

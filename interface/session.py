@@ -81,11 +81,11 @@ def errors() -> Console:
     return _Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def progress() -> Progress:
+def progress(*, shows: bool = True) -> Progress:
     """A bar on standard error; nothing where that is no terminal. Without a total it only moves."""
     out = errors()
     columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), TimeElapsedColumn())
-    return Progress(*columns, console=out, transient=True, disable=not out.is_terminal)
+    return Progress(*columns, console=out, transient=True, disable=not (shows and out.is_terminal))
 
 
 def run(
@@ -145,7 +145,9 @@ async def _on_service(
     command: Command, url: str | None, *, creates: bool, reads_views: bool, projects: bool
 ) -> int:
     settings = Settings() if url is None else Settings(url=url)
-    if not creates:
+    if creates:  # an import: what is recorded passes no gate, and an exported log brings its own gates
+        settings = settings.model_copy(update={"gate": {}, "capacity": None})
+    else:
         _check_exists(settings.url)
     if not reads_views:
         settings = settings.model_copy(update={"project": False, "views": IN_MEMORY})

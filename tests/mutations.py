@@ -66,6 +66,8 @@ LOST: Final = "tests/test_lost_tail.py"
 CONFORMANCE: Final = "tests/test_conformance.py"
 DIRECTIONS: Final = "tests/test_directions.py"
 FOLLOWED: Final = "tests/test_follow_findings.py"
+EXPORT: Final = "tests/test_export.py"
+RESTORING: Final = "application/restoring.py"
 
 
 @dataclass(frozen=True)
@@ -278,15 +280,15 @@ MUTATIONS: Final = (
     Mutation(
         "skip-a-position",
         RECORDERS,
-        "enumerate(stored_events, head + 1)",
-        "enumerate(stored_events, head + 2)",
+        "strict=True), head + 1)",
+        "strict=True), head + 2)",
         (f"{LOG}::test_positions_stay_dense_after_refused_appends",),
     ),
     Mutation(
         "follow-the-clock-back",
         RECORDERS,
-        "at = max(at, now)",
-        "at = now",
+        "at = max(at, time_)",
+        "at = time_",
         (f"{LOG}::test_times_never_decrease_when_the_clock_steps_back",),
     ),
     Mutation(
@@ -583,8 +585,8 @@ MUTATIONS: Final = (
     Mutation(
         "give-up-following-when-the-store-is-away",
         "application/reading.py",
-        "        if isinstance(error, LogLostError):\n            raise error\n",
-        "        raise error\n",
+        "        if isinstance(error, LogLostError):\n",
+        "        if error:\n",
         (f"{OPERATIONS}::TestARunningService::test_while_the_server_is_away_commands_fail_and_a_follower_waits",),
     ),
     Mutation(
@@ -1354,5 +1356,68 @@ MUTATIONS: Final = (
             "tests/test_pattern_settings.py::test_every_threshold_of_what_is_stored_is_part_of_the_version",
             "tests/test_pattern_settings.py::test_another_threshold_builds_a_read_model_beside_the_old_one",
         ),
+    ),
+    Mutation(
+        "tell-what-looks-like-bytes-as-bytes",
+        "application/event_json.py",
+        '            return {f"${key}": _told(value[key])}\n',
+        "            return {key: _told(value[key])}\n",
+        ("tests/test_event_json.py::test_every_payload_comes_back_as_the_same_bytes",),
+    ),
+    Mutation(
+        "import-with-the-times-of-today",
+        RESTORING,
+        "            times=times,\n",
+        "",
+        (f"{EXPORT}::test_a_live_log_comes_back_whole",),
+    ),
+    Mutation(
+        "take-what-stands-there-for-equal",
+        RESTORING,
+        "entry.topic == line.stored.topic and entry.state == line.stored.state",
+        "entry.topic == line.stored.topic",
+        (f"{EXPORT}::TestALineThatCannotBeRestored::test_has_another_content_than_the_log",),
+    ),
+    Mutation(
+        "import-from-the-middle",
+        RESTORING,
+        "        if version != known.version + 1:\n",
+        "        if version < known.version + 1:\n",
+        (f"{EXPORT}::TestALineThatCannotBeRestored::test_is_of_an_aggregate_whose_beginning_is_missing",),
+    ),
+    Mutation(
+        "import-no-keys",
+        RESTORING,
+        "        if message.idempotency_key is not None\n",
+        "        if message.idempotency_key is not None and False\n",
+        (f"{EXPORT}::test_history_is_not_delivered_and_what_is_said_after_it_is",),
+    ),
+    Mutation(
+        "import-no-gates",
+        RESTORING,
+        "if (change := gate_change(gate, events)) is not None]",
+        "if (change := gate_change(gate, [])) is not None]",
+        (f"{EXPORT}::test_the_gates_are_as_their_events_tell",),
+    ),
+    Mutation(
+        "record-while-importing",
+        "application/gates.py",
+        "if self._closed or self._held:",
+        "if self._closed:",
+        (f"{EXPORT}::TestALogWhoseCircuitHasOpened::test_is_restored_by_a_service_that_watches_its_gates",),
+    ),
+    Mutation(
+        "go-on-from-another-chain",
+        "application/reading.py",
+        "if seen is not None and seen != chain:",
+        "if seen is not None and not chain:",
+        ("tests/test_follow_gap.py::TestFollowingFromAKnownChain::test_is_told_that_another_event_stands_there",),
+    ),
+    Mutation(
+        "step-without-coordination",
+        "projections/steps.py",
+        "            dialogue.measures.add(direction, position, message.sent_at)\n",
+        "            dialogue.measures.balance.add(direction, message.sent_at)\n",
+        ("tests/test_steps.py::test_every_step_has_the_figures_of_a_query_as_of_it",),
     ),
 )

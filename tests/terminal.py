@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import select
 import subprocess
 import sys
 import termios
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any, BinaryIO
 
 from typer.testing import CliRunner
@@ -80,6 +82,52 @@ def on_a_terminal(*arguments: str | Path, directory: Path, columns: int, **setti
         with os.fdopen(ours, "rb") as terminal:
             shown = b"".join(_until_closed(terminal)).decode()
     return re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+
+
+class Screen:
+    """A command on a terminal, under somebody's fingers."""
+
+    def __init__(self, terminal: BinaryIO, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self._terminal = terminal
+
+    def press(self, keys: str) -> None:
+        os.write(self._terminal.fileno(), keys.encode())
+
+    def until(self, text: str) -> str:
+        """What it shows from now on, up to this text, without styles; it must come within 30 seconds."""
+        shown, end = "", monotonic() + 30
+        while text not in shown:
+            assert select.select([self._terminal], [], [], end - monotonic())[0], shown
+            shown += re.sub(r"\x1b\[[0-9;]*m", "", os.read(self._terminal.fileno(), 65536).decode())
+        return shown
+
+
+@contextmanager
+def at_a_terminal(*arguments: str | Path, directory: Path, **settings: str) -> Iterator[Screen]:
+    """A command that reads keys; killed at the end, should it still be under way."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, 120))
+    command = [sys.executable, "-m", "interface.cli", *map(str, arguments)]
+    environs = environment(**settings)
+    with (
+        os.fdopen(ours, "rb", buffering=0) as terminal,
+        subprocess.Popen(
+            command,
+            cwd=directory,
+            env=environs,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            preexec_fn=interruptible,  # noqa: PLW1509  # nothing else runs in the child before it is Python
+        ) as process,
+    ):
+        os.close(theirs)
+        try:
+            yield Screen(terminal, process)
+        finally:
+            if process.poll() is None:
+                process.kill()
 
 
 def _until_closed(terminal: BinaryIO) -> Iterator[bytes]:

@@ -19,11 +19,13 @@ ALL: dict[str, Any] = {
 }
 COMMANDS = {
     "import",
+    "export",
     "metrics",
     "dialogues",
     "study",
     "findings",
     "transcript",
+    "replay",
     "follow",
     "verify",
     "durability",

@@ -17,6 +17,7 @@ from application.inbox import Offer, Take, Taken
 from application.passage import GateChange, Passage
 from application.validation import stamped_few
 from corpus_callosum import (
+    Consumer,
     CorpusCallosum,
     DeliverySettings,
     InvalidCommandError,
@@ -171,16 +172,17 @@ class TestASubscription:
         with pytest.raises(InvalidCommandError, match="was entered before"):
             await subscription.__aenter__()
 
-    async def test_whose_generation_the_store_forgot_is_refused(self, tmp_path: Path) -> None:
+    async def test_whose_generation_the_store_forgot_joins_as_the_next_one(self, tmp_path: Path) -> None:
         async with CorpusCallosum.open(f"sqlite:///{tmp_path}/callosum.db") as callosum:
             async with callosum.subscribe(Tract.EXTERNAL, "tool"):
                 pass
             with closing(sqlite3.connect(tmp_path / "callosum.db")) as store, store:
                 store.execute("DELETE FROM inbox_generations")
             async with asyncio.timeout(5):
-                with pytest.raises(InvalidCommandError, match="joined as this generation before"):
-                    async with callosum.subscribe(Tract.EXTERNAL, "tool"):
-                        pass
+                async with callosum.subscribe(Tract.EXTERNAL, "tool"):
+                    pass
+            joined = [event.event async for event in callosum.replay() if isinstance(event.event, Consumer.Joined)]
+            assert [event.generation for event in joined] == [1, 2]
 
     async def test_is_ended_by_a_newer_one_of_its_name(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
         await say(callosum, dialogue, "x")

@@ -34,6 +34,7 @@ class Append:
         *,
         offers: Sequence[Offer],
         gates: Sequence[GateChange],
+        times: Sequence[int],
         originator_id: Callable[[str], UUID | str],
     ) -> None:
         self._events = stored_events
@@ -43,6 +44,7 @@ class Append:
         self._tracking = tracking
         self._offers = offers
         self._gates = gates
+        self._times = times
         self._originator_id = originator_id
         self._numbers = numbered([*(s.originator_id for s in stored_events), *(k.originator_id for k in keyed)])
 
@@ -60,13 +62,16 @@ class Append:
         """The script's arguments after the retry mark.
 
         Raises:
-            DataError: a version is beyond what an index can hold.
+            DataError: a version is beyond what an index can hold, or a time is missing.
         """
         t = self._tracking
         application, tracked = (t.application_name, t.notification_id) if t else ("", 0)
         words: list[Word] = [len(self._numbers), len(self._events), len(self._keyed), application, tracked]
         no_calls = [number for number, end in enumerate(self._settlements, 1) if not end.is_call]
         words += (len(self._arrivals), len(self._settlements), len(self._offers), len(self._gates), len(no_calls))
+        words.append(int(bool(self._times)))
+        if self._times and len(self._times) != len(self._events):
+            raise DataError(f"There are {len(self._times)} times for {len(self._events)} events.")
         for s in self._events:
             if not 0 <= s.originator_version <= HIGHEST_VERSION:
                 raise DataError(f"Version {s.originator_version} is not within 0 and {HIGHEST_VERSION}.")
@@ -91,7 +96,7 @@ class Append:
         for g in self._gates:
             words += (str(g.tract), str(g.passage), g.generation, g.permits)
             words += ("" if g.retry_at is None else g.retry_at, "" if g.capacity is None else g.capacity)
-        return words + no_calls
+        return [*words, *no_calls, *self._times]
 
     def outcome(self, reply: Sequence[Any], seen: int) -> tuple[int, bytes, set[str]]:
         """The first event's position, the last one's chain, and the tracts whose bell rings.

@@ -148,6 +148,7 @@ class RedisLogRecorder(LogRecorder):
         settlements: Sequence[Settlement] = (),
         offers: Sequence[Offer] = (),
         gates: Sequence[GateChange] = (),
+        times: Sequence[int] = (),
         tracking: Tracking | None = None,
         **_: Any,
     ) -> Sequence[int] | None:
@@ -161,6 +162,7 @@ class RedisLogRecorder(LogRecorder):
             tracking,
             offers=offers,
             gates=gates,
+            times=times,
             originator_id=self.datastore.originator_id,
         )
         (seen, chain), epoch = self._anchor, self._epoch

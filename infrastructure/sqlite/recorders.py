@@ -142,11 +142,12 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
         settlements: Sequence[Settlement] = (),
         offers: Sequence[Offer] = (),
         gates: Sequence[GateChange] = (),
+        times: Sequence[int] = (),
         **kwargs: Any,
     ) -> Sequence[int] | None:
         changes = InboxChanges()
         more: dict[str, Any] = {"keyed": keyed, "arrivals": arrivals, "settlements": settlements}
-        more |= {"offers": offers, "gates": gates, "changes": changes}
+        more |= {"offers": offers, "gates": gates, "times": times, "changes": changes}
         try:
             positions = super().insert_events(stored_events, **more, **kwargs)
         except AppendRefusedError as refused:  # by the inbox, of which a version or a key may be the reason
@@ -176,6 +177,7 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
         settlements: Sequence[Settlement] = (),
         offers: Sequence[Offer] = (),
         gates: Sequence[GateChange] = (),
+        times: Sequence[int] = (),
         changes: InboxChanges | None = None,
         **_: Any,
     ) -> Sequence[int] | None:
@@ -186,9 +188,10 @@ class SQLiteLogRecorder(library.SQLiteApplicationRecorder, LogRecorder):
         c.execute(_LAST)
         head, at, chain = c.fetchone() or (0, 0, FIRST_CHAIN)
         now = self.clock() // 1_000_000
-        at = max(at, now)
+        times = times or [now] * len(stored_events)
         rows = []
-        for position, stored in enumerate(stored_events, head + 1):
+        for position, (stored, time_) in enumerate(zip(stored_events, times, strict=True), head + 1):
+            at = max(at, time_)
             chain = next_chain(chain, stored_digest(stored), at)
             originator_id = _stored(stored.originator_id)
             rows.append(

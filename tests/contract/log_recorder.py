@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
-from eventsourcing.persistence import StoredEvent
+from eventsourcing.persistence import DataError, StoredEvent
 
 from application.entries import Entry
 from application.recorder import (
@@ -98,6 +98,26 @@ class LogRecorderContract(LogContract):
             chain = next_chain(chain, stored_digest(entry), entry.at)
             assert entry.chain == chain
         assert chain != FIRST_CHAIN
+
+    def test_a_given_time_is_kept_unless_it_is_before_the_last_entrys(self, log: LogRecorder) -> None:
+        log.insert_events(events(A, 1, 2), times=[1000, 2000])
+        log.insert_events(events(A, 3, 4, 5), times=[1500, 3000, 2999])
+        assert [entry.at for entry in entries(log)] == [1000, 2000, 2000, 3000, 3000]
+        log.insert_events(events(A, 6))
+        assert entries(log)[-1].at > 3000
+        log.insert_events(events(A, 7), times=[1])
+        assert entries(log)[-1].at == entries(log)[-2].at
+        chain = FIRST_CHAIN
+        for entry in entries(log):
+            chain = next_chain(chain, stored_digest(entry), entry.at)
+            assert entry.chain == chain
+        assert log.tip() == (7, chain)
+
+    @pytest.mark.parametrize("times", [[1000], [1000, 2000, 3000]])
+    def test_times_are_given_for_every_event(self, log: LogRecorder, times: list[int]) -> None:
+        with pytest.raises((DataError, ValueError)):
+            log.insert_events(events(A, 1, 2), times=times)
+        assert entries(log) == []
 
     def test_entries_are_selected_after_a_position_to_stop_within_the_limit(self, log: LogRecorder) -> None:
         log.insert_events(events(A, *range(1, 11)))

@@ -7,7 +7,7 @@
 -- KEYS  log, head, meta, tracking, then a version index for each aggregate, then a key table for each aggregate
 -- ARGV  epoch; seen position, its chain; 1 when this repeats an append of unknown outcome; who appends;
 --       how many aggregates, events, keys; tracked application or "", its position; how many arrivals, settlements,
---       offers, changes of gates, settlements that are no calls;
+--       offers, changes of gates, settlements that are no calls; 1 when times are given;
 --       for each event: its aggregate's number, id, version, topic, digest, state;
 --       for each key: its aggregate's number, its event's number, key, sequence, digest;
 --       for each arrival: its event's number, index of the first, how many, tract, priority, recipient or "", 1 if exempt;
@@ -15,7 +15,8 @@
 --       for each offer: tract, consumer, generation, lease, demand, milliseconds until the lease ends;
 --       for each change of a gate: tract, free | probing | shut, generation, permits, when to come back or "",
 --       capacity or "" as it is;
---       numbers of the settlements that are no calls
+--       numbers of the settlements that are no calls;
+--       for each event, if times are given: its time in milliseconds
 --
 -- inbox.lua and taking.lua go before it.
 --
@@ -35,14 +36,15 @@ local who = ARGV[5]
 local aggregates, events, keys = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local application, tracked = ARGV[9], ARGV[10]
 local arrivals, settlements, offers = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
-local gates, no_calls = tonumber(ARGV[14]), tonumber(ARGV[15])
-local EVENTS, EVENT, KEY, ARRIVAL, SETTLEMENT, OFFER, GATE = 16, 6, 5, 7, 7, 6, 6
+local gates, no_calls, timed = tonumber(ARGV[14]), tonumber(ARGV[15]), ARGV[16] == '1'
+local EVENTS, EVENT, KEY, ARRIVAL, SETTLEMENT, OFFER, GATE = 17, 6, 5, 7, 7, 6, 6
 local first_key = EVENTS + events * EVENT
 local first_arrival = first_key + keys * KEY
 local first_settlement = first_arrival + arrivals * ARRIVAL
 local first_offer = first_settlement + settlements * SETTLEMENT
 local first_gate = first_offer + offers * OFFER
 local first_no_call = first_gate + gates * GATE
+local first_time = first_no_call + no_calls
 local function settlement_at(number) return first_settlement + (number - 1) * SETTLEMENT end
 
 local function index(aggregate) return KEYS[4 + aggregate] end
@@ -206,14 +208,14 @@ if not permitted then
     .. 'on the keys and channels of ' .. log)
 end
 
-at = math.max(at, milliseconds())
-local now, before = text(at), position
+local now, before = milliseconds(), position
 for number = 1, events do
   local event = EVENTS + (number - 1) * EVENT
   position = position + 1
-  chain = redis.sha1hex(chain .. ARGV[event + 4] .. now)
+  at = math.max(at, timed and tonumber(ARGV[first_time + number - 1]) or now)
+  chain = redis.sha1hex(chain .. ARGV[event + 4] .. text(at))
   redis.call('XADD', log, text(position) .. '-0', 'id', ARGV[event + 1], 'version', ARGV[event + 2],
-    'topic', ARGV[event + 3], 'at', now, 'chain', chain, 'state', ARGV[event + 5])
+    'topic', ARGV[event + 3], 'at', text(at), 'chain', chain, 'state', ARGV[event + 5])
   redis.call('SETRANGE', index(tonumber(ARGV[event])), text(tonumber(ARGV[event + 2]) * 8),
     struct.pack('>I8', position))
 end
@@ -316,7 +318,7 @@ for tract, count in pairs(done_with) do
 end
 if application ~= '' then redis.call('HSET', tracking, application, tracked) end
 if events > 0 then
-  redis.call('HSET', head, 'position', text(position), 'chain', chain, 'at', now)
+  redis.call('HSET', head, 'position', text(position), 'chain', chain, 'at', text(at))
   redis.call('PUBLISH', log, news)
 end
 

@@ -1,0 +1,73 @@
+"""The command that tells the log as lines of JSON."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from secrets import token_hex
+
+from application.callosum import CorpusCallosum
+from application.exporting import Format
+from application.read_side import Moment
+from interface.encoding import shown_safely
+from interface.session import Command, errors, fail, progress
+from interface.text import many
+
+__all__ = ["export_log"]
+
+
+def export_log(form: Format, first: Moment | None, last: Moment | None, out: Path | None) -> Command:
+    """Every event of the log, or of a range, as a line. The file is there when it is whole."""
+    if out is not None:
+        _check_writable(out)
+    shows = out is not None or not sys.stdout.isatty()  # a bar among the lines would disturb them
+
+    async def command(callosum: CorpusCallosum) -> int:
+        count = 0
+        with progress(shows=shows) as bar, _standard_output() if out is None else _whole_file(out) as write:
+            task = bar.add_task("Exporting", total=None)
+
+            def show(position: int, last: int) -> None:
+                if shows and (position % 1000 == 0 or position == last):
+                    bar.update(task, completed=position, total=last)
+
+            start = 1 if first is None else first
+            async for line in callosum.export(form, start=start, stop=last, progress=show):
+                write(f"{shown_safely(line)}\n".encode())
+                count += 1
+        if out is not None:
+            errors().print(f"{many(count, 'event')} exported to {out}.")
+        return 0
+
+    return command
+
+
+def _check_writable(path: Path) -> None:
+    """Before the log is opened."""
+    if not path.parent.is_dir():
+        fail(f"{path.parent}: No such directory.")
+    if path.exists() and not path.is_file():
+        fail(f"{path} is no file; without --out the lines go to standard output.")
+
+
+@contextmanager
+def _standard_output() -> Iterator[Callable[[bytes], object]]:
+    sys.stdout.flush()
+    yield sys.stdout.buffer.write
+    sys.stdout.buffer.flush()
+
+
+@contextmanager
+def _whole_file(path: Path) -> Iterator[Callable[[bytes], object]]:
+    """A temporary file beside it takes its name when all is written and on the disk."""
+    written = path.with_name(f".{path.name}.{token_hex(4)}.part")
+    try:
+        with written.open("xb") as file:
+            yield file.write
+            file.flush()
+            os.fsync(file.fileno())
+        written.replace(path)
+    except BaseException:  # Ctrl-C, too
+        written.unlink(missing_ok=True)
+        raise
