@@ -23,6 +23,7 @@ __all__ = [
     "DoneBy",
     "FailureRate",
     "Filled",
+    "Force",
     "From",
     "FsyncModes",
     "Full",
@@ -38,13 +39,16 @@ __all__ = [
     "OneDialogue",
     "OneSequence",
     "OneTract",
+    "Out",
     "Seconds",
     "Senders",
     "ServerProgram",
+    "SomeDialogues",
     "Sort",
     "SortedBy",
     "Start",
     "Stop",
+    "Title",
     "To",
     "Tried",
     "Url",
@@ -208,6 +212,10 @@ OneDialogue = Annotated[str, typer.Argument(metavar="DIALOGUE", help="Its id, or
 MaybeDialogue = Annotated[
     str | None,
     typer.Argument(metavar="DIALOGUE", help="Its id, or the beginning of it.", show_default="all"),
+]
+SomeDialogues = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="DIALOGUE…", help="Their ids, or the beginnings of them.", show_default="all"),
 ]
 OneSequence = Annotated[
     int,
@@ -411,4 +419,10 @@ ServerProgram = Annotated[
         show_default="REDIS_SERVER_BIN, else the first on the path",
         help="The program to try: a redis-server or a valkey-server.",
     ),
+]
+Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write it.")]
+Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
+Title = Annotated[
+    str | None,
+    typer.Option("--title", metavar="TEXT", help="What to call it.", show_default="the log's name"),
 ]

@@ -1,0 +1,287 @@
+"""Which charts the page has, and what is said where there is nothing to draw."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+from markupsafe import Markup
+
+from domain.circuit import CircuitState
+from domain.dialogue import Kind
+from domain.response_times import ResponseTimes
+from domain.tract import Direction, Tract
+from interface.report.charts import NARROW, WIDE, Band, Bar, Dot, Line, bands, bars, dots, lines
+from interface.report.folding import RECENT, ScopeFold
+from interface.report.gather import Flow, Scope
+from interface.report.scales import bin_seconds, linear, logarithmic, ordinals, times
+from interface.text import duration, many
+
+__all__ = ["Figure", "flow_figures", "scope_figures"]
+
+BINS: Final = 60
+ORDINAL: Final = "message, by its place in the log"
+
+_WAYS: Final = {
+    Direction.INTERNAL_TO_EXTERNAL: ("out", "internal → external"),
+    Direction.EXTERNAL_TO_INTERNAL: ("back", "external → internal"),
+    Direction.INTRA: ("intra", "within a tract"),
+}
+# A tract's answers have the colour of what it sends, its backlog that of what is sent to it.
+_ANSWERS: Final = {Tract.INTERNAL: "out", Tract.EXTERNAL: "back"}
+_BACKLOGS: Final = {Tract.INTERNAL: "back", Tract.EXTERNAL: "out"}
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """A chart with what belongs to it.
+
+    Attributes:
+        drawn: its wide and its narrow form; none where there is nothing to draw, and `note` says why.
+        key: what the classes in it mean.
+    """
+
+    title: str
+    note: str
+    drawn: Sequence[Markup] = ()
+    key: Sequence[tuple[str, str]] = ()
+
+
+def _drawn(draw: Callable[[int], Markup]) -> tuple[Markup, Markup]:
+    return draw(WIDE), draw(NARROW)
+
+
+def scope_figures(scope: Scope) -> list[Figure]:
+    fold = scope.fold
+    return [*_measures(fold), _messages(fold), _response_times(scope), _findings(scope)]
+
+
+def _measures(fold: ScopeFold) -> list[Figure]:
+    total = fold.balance.total_messages
+    x = ordinals(ORDINAL, total)
+    key = [("all", "over all messages so far"), ("recent", f"over the last {RECENT}")]
+    sampled = "" if len(fold.points) == total else f" Drawn at {len(fold.points):,} of {total:,} messages."
+    balance = [
+        Line("all", [(point.ordinal, point.balance) for point in fold.points]),
+        Line("recent", [(point.ordinal, point.recent_balance) for point in fold.points]),
+    ]
+    coordination = [
+        Line("all", [(point.ordinal, point.coordination) for point in fold.points]),
+        Line("recent", [(point.ordinal, point.recent_coordination) for point in fold.points]),
+    ]
+    share = linear("balance (0 to 1)", 0, 1)
+    figures = [
+        Figure(
+            title="Balance over time",
+            note=f"How evenly the two tracts take part: 1 is evenly, 0 is one alone.{sampled}",
+            drawn=_drawn(lambda width: lines(width, x, share, balance, "Balance, message by message")),
+            key=key,
+        )
+    ]
+    known = [value for line in coordination for _, value in line.points if value is not None]
+    title = "Coordination over time"
+    if not known:
+        note = "Not assessable: it takes 20 messages between the tracts, and both directions."
+        return [*figures, Figure(title=title, note=note)]
+    z = linear("coordination (standard deviations from chance)", min(0.0, *known), max(1.0, *known))
+    note = f"Far above 0 the tracts take turns, near 0 is chance, far below 0 are monologues.{sampled}"
+    told = "Coordination, message by message"
+    return [
+        *figures,
+        Figure(title=title, note=note, drawn=_drawn(lambda w: lines(w, x, z, coordination, told)), key=key),
+    ]
+
+
+def _messages(fold: ScopeFold) -> Figure:
+    total = fold.balance.total_messages
+    ways = [way for way in _WAYS if any(block[way] for block in fold.blocks)]
+    key = [_WAYS[way] for way in ways]
+    if fold.untimed * 2 > total or _span(fold) < 1:
+        return _by_ordinal(fold, ways, key)
+    first, last = _ends(fold)
+    size = bin_seconds(last - first, BINS)
+    counted = {way: Counter[int]() for way in ways}
+    for way in ways:
+        for second, count in fold.seconds[way].items():
+            counted[way][second // size] += count
+    places = sorted({place for counts in counted.values() for place in counts})
+    rate = 60 / size
+    stacks = [
+        Bar(place * size, (place + 1) * size, [(_WAYS[way][0], counted[way][place] * rate) for way in ways])
+        for place in places
+    ]
+    x = times(places[0] * size, (places[-1] + 1) * size)
+    y = linear("messages per minute", 0, max(sum(height for _, height in stack.parts) for stack in stacks))
+    left_out = f" Of {many(fold.untimed, 'message')} it is not known." if fold.untimed else ""
+    return Figure(
+        title="Messages per minute, by direction",
+        note=f"By the time they were sent; each bar is {duration(size * 1000)}.{left_out}",
+        drawn=_drawn(lambda width: bars(width, x, y, stacks, "Messages per minute, by direction")),
+        key=key,
+    )
+
+
+def _ends(fold: ScopeFold) -> tuple[int, int]:
+    seconds = [second for counts in fold.seconds.values() for second in counts]
+    return min(seconds), max(seconds) + 1
+
+
+def _span(fold: ScopeFold) -> int:
+    first, last = _ends(fold)
+    return last - first
+
+
+def _by_ordinal(fold: ScopeFold, ways: Sequence[Direction], key: Sequence[tuple[str, str]]) -> Figure:
+    total, size = fold.balance.total_messages, fold.block
+    stacks = [
+        Bar(
+            n * size + 0.5,
+            min((n + 1) * size, total) + 0.5,
+            [(_WAYS[way][0], 100 * block[way] / block.total()) for way in ways],
+        )
+        for n, block in enumerate(fold.blocks)
+    ]
+    x, y = ordinals(ORDINAL, total + 1), linear("share of messages (%)", 0, 100)
+    return Figure(
+        title="Messages by direction",
+        note=f"When they were sent is not known, so there is no rate; each bar is {many(size, 'message')}.",
+        drawn=_drawn(lambda width: bars(width, x, y, stacks, "Share of messages, by direction")),
+        key=key,
+    )
+
+
+def _response_times(scope: Scope) -> Figure:
+    title = "Response times"
+    fold = scope.fold
+    rows = {
+        f"{tract} answers": _quantiles(_ANSWERS[tract], fold.times[tract])
+        for tract in Tract
+        if fold.times[tract].count
+    }
+    notes = [_answers(tract, fold.times[tract], scope.unanswered[tract]) for tract in Tract]
+    note = " ".join(notes)
+    if not rows:
+        return Figure(title=title, note=note)
+    values = [dot.value for row in rows.values() for dot in row]
+    x = logarithmic("time to answer (logarithmic)", min(values), max(values), lambda value: duration(value))
+    told = "Percentiles of response times of each tract"
+    return Figure(
+        title=title,
+        note=f"{note} Percentiles are within 1 %.",
+        drawn=_drawn(lambda width: dots(width, x, rows, told)),
+        key=[(_ANSWERS[tract], f"the {tract} tract answers") for tract in Tract if fold.times[tract].count],
+    )
+
+
+LEAST_MS: Final = 0.001
+"""Where a time of 0 is drawn on a logarithmic axis: at a microsecond, which is as short as any other is."""
+
+
+def _quantiles(name: str, answers: ResponseTimes) -> list[Dot]:
+    values = (("p50", answers.p50), ("p95", answers.p95), ("p99", answers.p99), ("max", answers.max))
+    return [
+        Dot(max(LEAST_MS, value), name, f"{what} {duration(value)}") for what, value in values if value is not None
+    ]
+
+
+def _answers(tract: Tract, answers: ResponseTimes, unanswered: int) -> str:
+    told = f"The {tract} tract: {many(answers.count, 'answer')}"
+    if answers.unknown:
+        told += f", and {answers.unknown:,} of which the time is not known"
+    if unanswered:
+        told += f"; {many(unanswered, 'open dialogue awaits', 'open dialogues await')} one"
+    return told + "."
+
+
+def _findings(scope: Scope) -> Figure:
+    rows: dict[str, list[Band]] = {}
+    if scope.episodes:
+        rows["episodes"] = [
+            Band(span.first, span.last + 1, "episode", f"Emergent from message {span.first:,} to {span.last:,}")
+            for span in scope.episodes
+        ]
+    for pattern, spans in scope.findings.items():
+        name = pattern.replace("_", " ")
+        rows[name] = [
+            Band(span.first, span.last + 1, "finding", f"{name} from message {span.first:,} to {span.last:,}")
+            for span in spans
+        ]
+    title = "Episodes and findings"
+    if not rows:
+        return Figure(title=title, note="No pattern was found, and no emergence episode.")
+    told = ", ".join(f"{len(found):,} {name}" for name, found in rows.items())
+    x = ordinals(ORDINAL, scope.fold.balance.total_messages + 1)
+    note = f"From its first message to its last: {told}."
+    if scope.kind is Kind.RECORDED and scope.episodes:
+        note += " Over all, runs are laid end to end: their episodes are an artefact of that."
+    return Figure(
+        title=title, note=note, drawn=_drawn(lambda width: bands(width, x, rows, f"Where there are {told}"))
+    )
+
+
+def flow_figures(flow: Flow) -> list[Figure]:
+    if flow.metrics is None or flow.began is None or flow.ended is None:
+        return []
+    began = flow.began / 1000
+    return [_circuits(flow, began, max(began + 1, flow.ended / 1000)), _backlog(flow, flow.metrics.position)]
+
+
+_STATES: Final[Mapping[CircuitState, str]] = {
+    CircuitState.CLOSED: "all is let through",
+    CircuitState.HALF_OPEN: "a few are tried",
+    CircuitState.OPEN: "nothing is let through",
+    CircuitState.FORCED_OPEN: "nothing, by hand",
+    CircuitState.DISABLED: "everything, by hand",
+}
+
+
+def _circuits(flow: Flow, began: float, ended: float) -> Figure:
+    title = "Circuits over time"
+    if not any(flow.circuits.values()):
+        note = "Both circuits were closed all the time: whatever was sent was let through."
+        return Figure(title=title, note=note)
+    rows = {f"to {tract}": _states(moved, began, ended) for tract, moved in flow.circuits.items()}
+    seen = {band.name for row in rows.values() for band in row}
+    x = times(began, ended)
+    told = "States of the circuits over time"
+    return Figure(
+        title=title,
+        note=f"{many(sum(map(len, flow.circuits.values())), 'transition')}. By the log's time.",
+        drawn=_drawn(lambda width: bands(width, x, rows, told)),
+        key=[(state, f"{state.replace('_', ' ')}: {said}") for state, said in _STATES.items() if state in seen],
+    )
+
+
+def _states(moved: Sequence[tuple[int, CircuitState]], began: float, ended: float) -> list[Band]:
+    entered = [(began, CircuitState.CLOSED), *((max(began, at / 1000), state) for at, state in moved)]
+    left = [at for at, _ in entered[1:]] + [ended]
+    return [
+        Band(first, min(last, ended), state, f"{state.replace('_', ' ')} for {duration((last - first) * 1000)}")
+        for (first, state), last in zip(entered, left, strict=True)
+        if first <= ended
+    ]
+
+
+def _backlog(flow: Flow, position: int) -> Figure:
+    metrics = flow.metrics
+    assert metrics is not None, "the caller looked"
+    moments = [at / 1000 for at, _ in flow.backlog]
+    x = times(moments[0], max(moments[0] + 1, moments[-1]))
+    most = max(count for _, backlog in flow.backlog for count in backlog.values())
+    y = linear("messages on their way", 0, most)
+    curves = [
+        Line(
+            _BACKLOGS[tract],
+            [(at / 1000, backlog[tract]) for at, backlog in flow.backlog],
+            steps=True,
+        )
+        for tract in Tract
+    ]
+    peaks = ", ".join(f"{getattr(metrics, tract.value).backlog_peak:,} to {tract}" for tract in Tract)
+    return Figure(
+        title="Backlog over time",
+        note=(
+            f"Looked at in {many(len(flow.backlog), 'moment')} up to position {position:,}; at most it was {peaks}."
+        ),
+        drawn=_drawn(lambda width: lines(width, x, y, curves, "Messages on their way to each tract")),
+        key=[(_BACKLOGS[tract], f"to {tract}") for tract in Tract],
+    )
