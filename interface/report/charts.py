@@ -2,7 +2,7 @@
 
 Whatever is drawn is drawn here and not in the page, so that it is there without scripts and on paper. A chart has no
 colours of its own: its shapes have classes, and `page.css` has a light and a dark form of each. Nor does it scale:
-text would become small with it. So each is drawn for a wide and for a narrow place, and the page shows one of them.
+text would become small with it. So each is drawn for places of several widths, and the page shows one of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +13,9 @@ from markupsafe import Markup, escape
 
 from interface.report.scales import Axis
 
-__all__ = ["NARROW", "WIDE", "Band", "Bar", "Dot", "Line", "bands", "bars", "dots", "lines"]
+__all__ = ["FULL", "NARROW", "WIDE", "Band", "Bar", "Dot", "Line", "bands", "bars", "dots", "lines"]
 
+FULL: Final = 1130
 WIDE: Final = 560
 NARROW: Final = 340
 HEIGHT: Final = 190
@@ -51,10 +52,11 @@ class Band(msgspec.Struct, frozen=True):
 
 
 class Dot(msgspec.Struct, frozen=True):
-    """A value in a row, with the class that it has and what is written above it."""
+    """A value in a row, with the class that it has, what is written above it, and what is told of it."""
 
     value: float
     name: str
+    label: str
     told: str
 
 
@@ -187,7 +189,7 @@ def bands(width: int, x: Axis, rows: Mapping[str, Sequence[Band]], told: str) ->
 
 
 def dots(width: int, x: Axis, rows: Mapping[str, Sequence[Dot]], told: str) -> Markup:
-    """Rows with values on one axis, each with its name above it where there is room."""
+    """Rows with values on one axis, each with its label above it where there is room."""
     frame = _rows(width, x, rows, tall=ROW + 12)
     for number, values in enumerate(rows.values()):
         y = _TOP + (number + 0.5) * (ROW + 12) + 6
@@ -195,13 +197,12 @@ def dots(width: int, x: Axis, rows: Mapping[str, Sequence[Dot]], told: str) -> M
         if values:
             frame.line(frame.x(values[0].value), y, frame.x(values[-1].value), y, "range")
         for dot in values:
-            at, half = frame.x(dot.value), len(dot.told) * _LETTER / 2
+            at, half = frame.x(dot.value), len(dot.label) * _LETTER / 2
             title = _tag("title", escape(dot.told))
             frame.draw(_tag("circle", title, cx=at, cy=y, r=4.5, class_=f"fill {dot.name}"))
-            centre = min(max(at, half), width - half)
-            if centre - half > taken + 3:
-                frame.text(centre, y - 9, dot.told, "middle")
-                taken = centre + half
+            if at - half > taken + 3:
+                frame.text(at, y - 9, dot.label, "middle")
+                taken = at + half
     frame.across()
     return frame.svg(told)
 

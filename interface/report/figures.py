@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
 import msgspec
 from markupsafe import Markup
@@ -11,11 +12,12 @@ from domain.circuit import CircuitState
 from domain.dialogue import Kind
 from domain.response_times import ResponseTimes
 from domain.tract import Direction, Tract
-from interface.report.charts import NARROW, WIDE, Band, Bar, Dot, Line, bands, bars, dots, lines
+from interface.report.charts import FULL, NARROW, WIDE, Band, Bar, Dot, Line, bands, bars, dots, lines
 from interface.report.folding import RECENT, ScopeFold
 from interface.report.gather import Flow, Scope
-from interface.report.scales import bin_seconds, linear, logarithmic, ordinals, times
+from interface.report.scales import Axis, bin_seconds, linear, logarithmic, ordinals, times
 from interface.text import duration, many
+from projections.answers import DeliveryMetrics
 
 __all__ = ["Figure", "flow_figures", "scope_figures"]
 
@@ -32,27 +34,37 @@ _ANSWERS: Final = {Tract.INTERNAL: "out", Tract.EXTERNAL: "back"}
 _BACKLOGS: Final = {Tract.INTERNAL: "back", Tract.EXTERNAL: "out"}
 
 
+Draw: TypeAlias = Callable[[Callable[[int], Markup]], Mapping[str, Markup]]
+
+
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """A chart with what belongs to it.
 
     Attributes:
-        drawn: its wide and its narrow form; none where there is nothing to draw, and `note` says why.
+        drawn: its forms, by the place that they are for; none where there is nothing to draw, and `note` says why.
         key: what the classes in it mean.
     """
 
     title: str
     note: str
-    drawn: Sequence[Markup] = ()
+    drawn: Mapping[str, Markup] = MappingProxyType({})
     key: Sequence[tuple[str, str]] = ()
 
 
-def _drawn(draw: Callable[[int], Markup]) -> tuple[Markup, Markup]:
-    return draw(WIDE), draw(NARROW)
+def _drawn(draw: Callable[[int], Markup]) -> dict[str, Markup]:
+    return {"wide": draw(WIDE), "narrow": draw(NARROW)}
+
+
+def _drawn_full(draw: Callable[[int], Markup]) -> dict[str, Markup]:
+    """For a row of its own, where there is room for two beside each other."""
+    return {"full": draw(FULL), **_drawn(draw)}
 
 
 def scope_figures(scope: Scope) -> list[Figure]:
     fold = scope.fold
-    return [*_measures(fold), _messages(fold), _response_times(scope), _findings(scope)]
+    times = _response_times(scope)
+    draw = _drawn if times.drawn else _drawn_full
+    return [*_measures(fold), _messages(fold, draw), times, _findings(scope)]
 
 
 def _measures(fold: ScopeFold) -> list[Figure]:
@@ -91,12 +103,12 @@ def _measures(fold: ScopeFold) -> list[Figure]:
     ]
 
 
-def _messages(fold: ScopeFold) -> Figure:
+def _messages(fold: ScopeFold, draw: Draw) -> Figure:
     total = fold.balance.total_messages
     ways = [way for way in _WAYS if any(block[way] for block in fold.blocks)]
     key = [_WAYS[way] for way in ways]
     if fold.untimed * 2 > total or _span(fold) < 1:
-        return _by_ordinal(fold, ways, key)
+        return _by_ordinal(fold, ways, key, draw)
     first, last = _ends(fold)
     size = bin_seconds(last - first, BINS)
     counted = {way: Counter[int]() for way in ways}
@@ -115,7 +127,7 @@ def _messages(fold: ScopeFold) -> Figure:
     return Figure(
         title="Messages per minute, by direction",
         note=f"By the time they were sent; each bar is {duration(size * 1000)}.{left_out}",
-        drawn=_drawn(lambda width: bars(width, x, y, stacks, "Messages per minute, by direction")),
+        drawn=draw(lambda width: bars(width, x, y, stacks, "Messages per minute, by direction")),
         key=key,
     )
 
@@ -130,7 +142,9 @@ def _span(fold: ScopeFold) -> int:
     return last - first
 
 
-def _by_ordinal(fold: ScopeFold, ways: Sequence[Direction], key: Sequence[tuple[str, str]]) -> Figure:
+def _by_ordinal(
+    fold: ScopeFold, ways: Sequence[Direction], key: Sequence[tuple[str, str]], draw: Draw
+) -> Figure:
     total, size = fold.balance.total_messages, fold.block
     stacks = [
         Bar(
@@ -144,7 +158,7 @@ def _by_ordinal(fold: ScopeFold, ways: Sequence[Direction], key: Sequence[tuple[
     return Figure(
         title="Messages by direction",
         note=f"When they were sent is not known, so there is no rate; each bar is {many(size, 'message')}.",
-        drawn=_drawn(lambda width: bars(width, x, y, stacks, "Share of messages, by direction")),
+        drawn=draw(lambda width: bars(width, x, y, stacks, "Share of messages, by direction")),
         key=key,
     )
 
@@ -179,14 +193,18 @@ LEAST_MS: Final = 0.001
 def _quantiles(name: str, answers: ResponseTimes) -> list[Dot]:
     values = (("p50", answers.p50), ("p95", answers.p95), ("p99", answers.p99), ("max", answers.max))
     return [
-        Dot(max(LEAST_MS, value), name, f"{what} {duration(value)}") for what, value in values if value is not None
+        Dot(max(LEAST_MS, value), name, what, f"{what} {duration(value)}") for what, value in values if value is not None
     ]
 
 
 def _answers(tract: Tract, answers: ResponseTimes, unanswered: int) -> str:
     told = f"The {tract} tract: {many(answers.count, 'answer')}"
+    if answers.count:
+        told += f" (p50 {duration(answers.p50)}, p95 {duration(answers.p95)}, p99 {duration(answers.p99)},"
+        told += f" at most {duration(answers.max)})"
     if answers.unknown:
-        told += f", and {answers.unknown:,} of which the time is not known"
+        told += f", and {answers.unknown:,} whose time is not known" if answers.count else " whose time is known"
+        told += "" if answers.count else f", {answers.unknown:,} where it is not"
     if unanswered:
         told += f"; {many(unanswered, 'open dialogue awaits', 'open dialogues await')} one"
     return told + "."
@@ -195,7 +213,7 @@ def _answers(tract: Tract, answers: ResponseTimes, unanswered: int) -> str:
 def _findings(scope: Scope) -> Figure:
     rows: dict[str, list[Band]] = {}
     if scope.episodes:
-        rows["episodes"] = [
+        rows["emergence episode"] = [
             Band(span.first, span.last + 1, "episode", f"Emergent from message {span.first:,} to {span.last:,}")
             for span in scope.episodes
         ]
@@ -208,13 +226,13 @@ def _findings(scope: Scope) -> Figure:
     title = "Episodes and findings"
     if not rows:
         return Figure(title=title, note="No pattern was found, and no emergence episode.")
-    told = ", ".join(f"{len(found):,} {name}" for name, found in rows.items())
+    told = ", ".join(f"{len(found):,} × {name}" for name, found in rows.items())
     x = ordinals(ORDINAL, scope.fold.balance.total_messages + 1)
     note = f"From its first message to its last: {told}."
-    if scope.kind is Kind.RECORDED and scope.episodes:
-        note += " Over all, runs are laid end to end: their episodes are an artefact of that."
+    if scope.kind is Kind.RECORDED and scope.dialogues > 1 and scope.episodes:
+        note += " Runs are laid end to end here: the episodes are an artefact of that."
     return Figure(
-        title=title, note=note, drawn=_drawn(lambda width: bands(width, x, rows, f"Where there are {told}"))
+        title=title, note=note, drawn=_drawn_full(lambda width: bands(width, x, rows, f"Where there are {told}"))
     )
 
 
@@ -222,7 +240,8 @@ def flow_figures(flow: Flow) -> list[Figure]:
     if flow.metrics is None or flow.began is None or flow.ended is None:
         return []
     began = flow.began / 1000
-    return [_circuits(flow, began, max(began + 1, flow.ended / 1000)), _backlog(flow, flow.metrics.position)]
+    ended = max(began + 1, flow.ended / 1000)
+    return [_circuits(flow, began, ended), _backlog(flow, flow.metrics, times(began, ended))]
 
 
 _STATES: Final[Mapping[CircuitState, str]] = {
@@ -246,7 +265,7 @@ def _circuits(flow: Flow, began: float, ended: float) -> Figure:
     return Figure(
         title=title,
         note=f"{many(sum(map(len, flow.circuits.values())), 'transition')}. By the log's time.",
-        drawn=_drawn(lambda width: bands(width, x, rows, told)),
+        drawn=_drawn_full(lambda width: bands(width, x, rows, told)),
         key=[(state, f"{state.replace('_', ' ')}: {said}") for state, said in _STATES.items() if state in seen],
     )
 
@@ -261,11 +280,7 @@ def _states(moved: Sequence[tuple[int, CircuitState]], began: float, ended: floa
     ]
 
 
-def _backlog(flow: Flow, position: int) -> Figure:
-    metrics = flow.metrics
-    assert metrics is not None, "the caller looked"
-    moments = [at / 1000 for at, _ in flow.backlog]
-    x = times(moments[0], max(moments[0] + 1, moments[-1]))
+def _backlog(flow: Flow, metrics: DeliveryMetrics, x: Axis) -> Figure:
     most = max(count for _, backlog in flow.backlog for count in backlog.values())
     y = linear("messages on their way", 0, most)
     curves = [
@@ -279,9 +294,7 @@ def _backlog(flow: Flow, position: int) -> Figure:
     peaks = ", ".join(f"{getattr(metrics, tract.value).backlog_peak:,} to {tract}" for tract in Tract)
     return Figure(
         title="Backlog over time",
-        note=(
-            f"Looked at in {many(len(flow.backlog), 'moment')} up to position {position:,}; at most it was {peaks}."
-        ),
-        drawn=_drawn(lambda width: lines(width, x, y, curves, "Messages on their way to each tract")),
+        note=f"Looked at in {many(len(flow.backlog), 'moment')}; at most it was {peaks}.",
+        drawn=_drawn_full(lambda width: lines(width, x, y, curves, "Messages on their way to each tract")),
         key=[(_BACKLOGS[tract], f"to {tract}") for tract in Tract],
     )

@@ -3,7 +3,7 @@
 (() => {
   const ROWS = 50;
   const MESSAGES = 200;
-  const LONG = 1500;
+  const LONG = { characters: 1500, lines: 24 };
   // Controls but tab and newline, separators of lines, marks that reorder text, and characters that nobody sees.
   const HARMFUL =
     /[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\u{e0000}-\u{e007f}]/gu;
@@ -316,8 +316,10 @@
     const label = FORMS[form](name);
     const body = text ? said(text, form === "text" ? "div" : "pre") : null;
     const title = label && element("div", { class: "label" }, ...label);
-    if (text.length <= LONG) return element("div", { class: `part ${form}` }, title, body);
-    const summary = element("summary", {}, `${text.length.toLocaleString("en")} characters, beginning `, said(text.slice(0, 200) + "…"));
+    const lines = text.split("\n").length;
+    if (text.length <= LONG.characters && lines <= LONG.lines) return element("div", { class: `part ${form}` }, title, body);
+    const beginning = text.slice(0, 300).replace(/\s+/g, " ").slice(0, 160);
+    const summary = element("summary", {}, `${count(lines, "line")}, ${count(text.length, "character")}: `, said(beginning + "…"));
     return element("div", { class: `part ${form}` }, title, element("details", {}, summary, body));
   }
 
@@ -365,7 +367,18 @@
     button.hidden = false;
   }
 
+  // On paper nothing can be opened.
+  function printing() {
+    let closed = [];
+    addEventListener("beforeprint", () => {
+      closed = [...document.querySelectorAll(".transcript details:not([open])")];
+      for (const details of closed) details.open = true;
+    });
+    addEventListener("afterprint", () => { for (const details of closed) details.open = false; });
+  }
+
   theme();
+  printing();
   filters();
   list();
   addEventListener("hashchange", route);

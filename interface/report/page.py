@@ -18,6 +18,7 @@ import msgspec
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from domain.dialogue import Kind
 from domain.measures import ASSESSABLE_ABOVE
 from domain.tract import Tract
 from interface.encoding import as_json
@@ -92,7 +93,7 @@ def page(material: Material, *, title: str, log: str, written: datetime) -> str:
         log=log,
         about=_about(material),
         moment=_moment(material),
-        written=_seconds(written),
+        written=_readable(written.astimezone(UTC).isoformat()),
         scopes=[{"name": scope.kind, **_scope(scope)} for scope in material.scopes],
         flow=flow_figures(material.flow),
         flow_says=_flow(material.flow, bool(material.dialogues)),
@@ -170,8 +171,8 @@ def _details(summary: DialogueSummary, material: Material) -> Details:
     facts = [
         ("dialogue", str(summary.dialogue)),
         ("kind", f"{summary.kind}, {summary.status}"),
-        ("opened", summary.opened_at),
-        ("last activity", summary.last_activity),
+        ("opened", _readable(summary.opened_at)),
+        ("last activity", _readable(summary.last_activity)),
         *([("closed because", summary.close_reason)] if summary.close_reason else []),
         *([("awaits an answer of", f"the {summary.awaiting} tract")] if summary.awaiting else []),
         ("messages", f"{summary.total_messages:,}"),
@@ -232,6 +233,8 @@ def _scope(scope: Scope) -> dict[str, Any]:
     note = f"{scope.assessable:,} of {scope.dialogues:,} {has} {needs}."
     if scope.dialogues > 1:
         note += " Figures over several dialogues also reflect how these were interleaved."
+    if scope.kind is Kind.RECORDED and scope.dialogues > 1 and balance.emergence_assessable:
+        note += " Runs are laid end to end here: the emergence over all is an artefact of that."
     return {"facts": facts, "note": note, "figures": scope_figures(scope)}
 
 
@@ -243,12 +246,13 @@ def _about(material: Material) -> list[tuple[str, int]]:
 
 def _moment(material: Material) -> str:
     if material.at is None:
-        return "The log is empty."
-    return f"position {material.position:,}, {log_time(material.at)}"
+        return "as of its beginning"
+    return f"as of position {material.position:,} at {_readable(log_time(material.at))}"
 
 
-def _seconds(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+def _readable(time: str) -> str:
+    """RFC 3339 in UTC, to the second."""
+    return time[:19].replace("T", " ")
 
 
 def _flow(flow: Flow, any_dialogues: bool) -> str:
