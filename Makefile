@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint check stress bench mutate docs clean
+.PHONY: help demo test lint check stress bench mutate docs screenshots clean
 
 help:
 	@echo "make demo    two groups of agents talk over a bridge that is killed and restarted on the way"
@@ -11,6 +11,7 @@ help:
 	@echo "make stress  the long forms of the crash and load tests"
 	@echo "make bench   what writing and reading cost, beside bare sqlite3 and redis-py"
 	@echo "make mutate  break each guarantee in the code and see its test fail"
+	@echo "make screenshots  reports as a browser shows them, light and dark, wide and narrow, into build/screenshots"
 	@echo "make docs    write the generated documents anew"
 
 demo: $(VENV)/runtime
@@ -48,6 +49,10 @@ docs: $(VENV)/development
 	mv docs/events.md.new docs/events.md
 	$(BIN)/python -m interface.gate_document > docs/gates.md.new
 	mv docs/gates.md.new docs/gates.md
+
+# TRANSCRIPTS=runs.jsonl has a report of these, too.
+screenshots: $(VENV)/development
+	$(BIN)/python -m tests.screenshots build/screenshots $(TRANSCRIPTS)
 
 clean:
 	rm -rf $(VENV)

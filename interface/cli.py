@@ -326,8 +326,8 @@ def report(
     """Write one page that shows what the log holds, for a browser.
 
     Balance and coordination over time, findings, response times, circuits and backlog as charts; a list of the
-    dialogues to sort and to filter; each of them as a transcript. The page needs no network, and nothing that agents
-    said runs in it.
+    dialogues to sort and to filter; each of them as a transcript. The page needs no network, and nothing that
+    agents said runs in it.
     """
     from interface.report.command import write_report
     from interface.session import run

@@ -1,8 +1,8 @@
 """Charts as SVG: lines, stacked bars, bands of states, dots on a logarithmic axis.
 
-Whatever is drawn is drawn here and not in the page, so that it is there without scripts and on paper. A chart has no
-colours of its own: its shapes have classes, and `page.css` has a light and a dark form of each. Nor does it scale:
-text would become small with it. So each is drawn for places of several widths, and the page shows one of them.
+Whatever is drawn is drawn here and not in the page, so that it is there without scripts and on paper. A chart has
+no colours of its own: its shapes have classes, and `page.css` has a light and a dark form of each. Nor does it
+scale: text would become small with it. So each is drawn for places of several widths, and the page shows one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -61,10 +61,12 @@ class Dot(msgspec.Struct, frozen=True):
 
 
 def _tag(name: str, *inside: str, **attributes: object) -> Markup:
-    told = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"' for key, value in attributes.items()
-    )
-    return Markup("<{0}{1}>{2}</{0}>").format(name, Markup(told), Markup("").join(inside))
+    names = (key.rstrip("_").replace("_", "-") for key in attributes)
+    told = [
+        Markup(' {}="{}"').format(key, _plain(value))
+        for key, value in zip(names, attributes.values(), strict=True)
+    ]
+    return Markup("<{0}{1}>{2}</{0}>").format(name, Markup("").join(told), Markup("").join(inside))
 
 
 def _plain(value: object) -> str:
@@ -167,7 +169,7 @@ def bars(width: int, x: Axis, y: Axis, stacks: Sequence[Bar], told: str) -> Mark
 
 
 def bands(width: int, x: Axis, rows: Mapping[str, Sequence[Band]], told: str) -> Markup:
-    """Rows with stretches that have a class each. What is shorter than a pixel and a half is drawn as long as that.
+    """Rows with stretches that have a class each. One shorter than a pixel and a half is drawn as long as that.
 
     Of stretches of a class that share their pixels only one is drawn.
     """

@@ -15,7 +15,7 @@ from interface.addressing import dialogue_named
 from interface.encoding import as_json
 from interface.report.gather import gather
 from interface.report.page import page
-from interface.session import Command, CommandError, console, progress
+from interface.session import Command, console, fail, progress
 from interface.text import many, one_line
 
 __all__ = ["Written", "write_report"]
@@ -45,13 +45,14 @@ def write_report(
 ) -> Command:
     """Write one page about all dialogues, or about some. The file is whole or not there.
 
-    Raises:
-        CommandError: there is such a file, and `force` was not said.
+    A file that is there stays, unless `force` is said.
     """
+    if out.exists() and not force:
+        fail(f"{out} exists; say --force to write over it, or --out for another file.")
+    if not out.parent.is_dir():
+        fail(f"{out.parent} is no directory.")
 
     async def command(callosum: CorpusCallosum) -> int:
-        if out.exists() and not force:
-            raise CommandError(f"{out} exists; say --force to write over it, or --out for another file.")
         chosen = [await dialogue_named(callosum, name) for name in names]
         with progress() as bar:
             task = bar.add_task("Reading …", total=None)

@@ -142,9 +142,7 @@ def _span(fold: ScopeFold) -> int:
     return last - first
 
 
-def _by_ordinal(
-    fold: ScopeFold, ways: Sequence[Direction], key: Sequence[tuple[str, str]], draw: Draw
-) -> Figure:
+def _by_ordinal(fold: ScopeFold, ways: Sequence[Direction], key: Sequence[tuple[str, str]], draw: Draw) -> Figure:
     total, size = fold.balance.total_messages, fold.block
     stacks = [
         Bar(
@@ -176,7 +174,7 @@ def _response_times(scope: Scope) -> Figure:
     if not rows:
         return Figure(title=title, note=note)
     values = [dot.value for row in rows.values() for dot in row]
-    x = logarithmic("time to answer (logarithmic)", min(values), max(values), lambda value: duration(value))
+    x = logarithmic("time to answer (logarithmic)", min(values), max(values), duration)
     told = "Percentiles of response times of each tract"
     return Figure(
         title=title,
@@ -193,7 +191,9 @@ LEAST_MS: Final = 0.001
 def _quantiles(name: str, answers: ResponseTimes) -> list[Dot]:
     values = (("p50", answers.p50), ("p95", answers.p95), ("p99", answers.p99), ("max", answers.max))
     return [
-        Dot(max(LEAST_MS, value), name, what, f"{what} {duration(value)}") for what, value in values if value is not None
+        Dot(max(LEAST_MS, value), name, what, f"{what} {duration(value)}")
+        for what, value in values
+        if value is not None
     ]
 
 

@@ -1,4 +1,4 @@
-"""What the report measures while the log passes by: how balance, coordination and answers went, message by message."""
+"""What the report measures while the log passes by: balance, coordination and answers, message by message."""
 
 from collections import Counter, deque
 from collections.abc import Iterable

@@ -142,7 +142,7 @@ async def gather(
         if event.position % 1000 == 0:
             progress(event.position, position)
     scopes = [
-        await _scope(callosum, of_kind, fold, reading, bool(chosen), position)
+        await _scope(callosum, reading, of_kind, bool(chosen), position)
         for of_kind, fold in reading.scopes.items()
         if fold.balance.total_messages
     ]
@@ -231,9 +231,7 @@ class _Reading:
             self.moments.append((recorded.position, recorded.at))
 
 
-async def _scope(
-    callosum: CorpusCallosum, kind: Kind, fold: ScopeFold, reading: _Reading, chosen: bool, position: int
-) -> Scope:
+async def _scope(callosum: CorpusCallosum, reading: "_Reading", kind: Kind, chosen: bool, position: int) -> Scope:
     of_kind = [summary for summary in reading.summaries.values() if summary.kind is kind]
     spans: dict[str, list[Span]] = {}
     for summary in of_kind:
@@ -246,7 +244,7 @@ async def _scope(
         dialogues=len(of_kind),
         assessable=sum(summary.emergence_assessable for summary in of_kind),
         unanswered={tract: sum(summary.awaiting is tract for summary in of_kind) for tract in Tract},
-        fold=fold,
+        fold=reading.scopes[kind],
         episodes=[] if chosen else await _episodes(callosum, kind, position),
         findings=dict(sorted(spans.items())),
     )

@@ -115,10 +115,14 @@
     return element("td", { class: "number" }, sign + (column.digits ? value.toFixed(column.digits) : value.toLocaleString("en")));
   }
 
+  // Attributes that tell dialogues apart; what all have in common stands with each of them.
+  const telling = new Set(dialogues.flatMap((row) =>
+    Object.keys(row.attributes).filter((name) => row.attributes[name] !== dialogues[0].attributes[name])));
+
   function subjectCell(row) {
     const link = element("a", { href: place(row.id) }, said(row.subject));
     const id = element("code", {}, row.id.slice(0, 8));
-    const attributes = Object.entries(row.attributes).slice(0, 4);
+    const attributes = Object.entries(row.attributes).filter(([name]) => telling.has(name)).slice(0, 4);
     const tags = attributes.map(([name, value]) => element("span", { class: "tag" }, said(name), " ", said(value)));
     return element("th", { scope: "row" }, link, element("div", { class: "tags" }, id, ...tags));
   }

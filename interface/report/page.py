@@ -26,7 +26,7 @@ from interface.report.figures import flow_figures, scope_figures
 from interface.report.gather import Flow, Material, Scope
 from interface.report.transcripts import CHUNK, Place, compressed
 from interface.text import duration, log_time, many, visible
-from projections.answers import DialogueSummary, FindingSummary
+from projections.answers import DialogueSummary, FindingSummary, TractDeliveries
 
 __all__ = ["page"]
 
@@ -190,7 +190,10 @@ def _details(summary: DialogueSummary, material: Material) -> Details:
 def _answers(material: Material, dialogue: UUID) -> list[tuple[str, str]]:
     times = material.folds[dialogue].times
     return [
-        (f"{tract} answers", f"p50 {duration(of.p50)}, p95 {duration(of.p95)}, max {duration(of.max)} of {of.count:,}")
+        (
+            f"{tract} answers",
+            f"p50 {duration(of.p50)}, p95 {duration(of.p95)}, max {duration(of.max)} of {of.count:,}",
+        )
         for tract, of in times.items()
         if of.count
     ]
@@ -211,7 +214,11 @@ def _coordination(z: float | None, counts: DialogueSummary | _Counts) -> str:
 
 
 def _emergence(score: float, total: int) -> str:
-    return f"{score:.3f}" if total > ASSESSABLE_ABOVE else f"not assessable: {total} of {ASSESSABLE_ABOVE + 1} messages"
+    return (
+        f"{score:.3f}"
+        if total > ASSESSABLE_ABOVE
+        else f"not assessable: {total} of {ASSESSABLE_ABOVE + 1} messages"
+    )
 
 
 def _scope(scope: Scope) -> dict[str, Any]:
@@ -259,13 +266,11 @@ def _flow(flow: Flow, any_dialogues: bool) -> str:
     """What is said of delivery: that there is none, or what became of it."""
     if flow.metrics is None:
         return "Nothing was to be delivered: no circuits, no backlog." if any_dialogues else ""
-    told = []
-    for tract in Tract:
-        of = getattr(flow.metrics, tract.value)
-        told.append(
-            f"To the {tract} tract: {many(of.accepted, 'message')} accepted, {of.acked:,} acked, {of.retried:,} retried, "
-            f"{of.expired:,} expired, {of.dead_lettered:,} given up, {of.shed:,} shed, {of.backlog:,} on their way."
-        )
-    return " ".join(told)
+    return " ".join(_became(tract, getattr(flow.metrics, tract.value)) for tract in Tract)
 
 
+def _became(tract: Tract, of: TractDeliveries) -> str:
+    return (
+        f"To the {tract} tract: {many(of.accepted, 'message')} accepted, {of.acked:,} acked, {of.retried:,} retried,"
+        f" {of.expired:,} expired, {of.dead_lettered:,} given up, {of.shed:,} shed, {of.backlog:,} on their way."
+    )
