@@ -27,7 +27,9 @@ def logs(directory: Path, transcripts: list[str]) -> Iterator[tuple[str, str]]:
     yield "demo", demo
     if transcripts:
         runs = f"sqlite:///{directory}/transcripts.db"
-        done = callosum("import", *(Path(file).resolve() for file in transcripts), "--url", runs, directory=directory)
+        done = callosum(
+            "import", *(Path(file).resolve() for file in transcripts), "--url", runs, directory=directory
+        )
         assert done.status < 2, done.err
         yield "transcripts", runs
 

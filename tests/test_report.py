@@ -120,7 +120,8 @@ async def test_circuits_and_backlog_are_told_of_a_log_that_delivers(opened: Corp
     dialogue = await opened.open_dialogue("a")
     await opened.send_many(dialogue, [message(0, n) for n in range(3)])
     await opened.gates.force(Tract.EXTERNAL, CircuitState.DISABLED, by="a test", why="to see it")
-    async with opened.subscribe(Tract.EXTERNAL, "tool") as subscription:
+    async with opened.subscribe(Tract.EXTERNAL, "tool", demand=0) as subscription:
+        subscription.request(1)
         await (await anext(subscription)).ack()
     flow = (await material(opened)).flow
     assert [state for _, state in flow.circuits[Tract.EXTERNAL]] == [CircuitState.DISABLED]
@@ -138,12 +139,15 @@ class TestPayloads:
             ({"n": 2**64 - 1}, [Part("json", '{\n  "n": 18446744073709551615\n}')]),
             (CALL, [Part("call", '{\n  "n": 12345678901234567890\n}', "find")]),
             (RESULT, [Part("result", "not {json", "find")]),
-            ({"role": "user", "content": ["a", {"type": "text", "text": "b"}]}, [Part("text", "a"), Part("text", "b")]),
-            ({"role": "user", "content": "a", "mood": "b"}, [Part("text", "a"), Part("more", '{\n  "mood": "b"\n}')]),
+            ({"role": "user", "content": ["a", {"text": "b"}]}, [Part("text", "a"), Part("text", "b")]),
+            ({"role": "user", "content": "a", "mood": 1}, [Part("text", "a"), Part("more", '{\n  "mood": 1\n}')]),
             ({"role": "user"}, [Part("json", '{\n  "role": "user"\n}')]),
             ({"role": "user", "content": 1}, [Part("json", "1")]),
             ({"role": {}, "content": "a", "tool_calls": [3]}, [Part("text", "a"), Part("call", "3")]),
-            ({"role": "a", "tool_calls": [{"function": {"name": "f", "arguments": {"x": 1}}}]}, [Part("call", '{\n  "x": 1\n}', "f")]),
+            (
+                {"role": "a", "tool_calls": [{"function": {"name": "f", "arguments": {"x": 1}}}]},
+                [Part("call", '{\n  "x": 1\n}', "f")],
+            ),
         ],
     )  # fmt: skip
     def test_they_are_shown_as_text_that_says_all(self, payload: Payload, parts: list[Part]) -> None:
@@ -189,12 +193,12 @@ def url(tmp_path: Path) -> str:
     said = [{"role": "user", "content": "Find it."}, CALL, RESULT]
     runs.write_text("\n".join(json.dumps({"reward": n, "messages": said[: n + 1]}) for n in range(3)))
     url = f"sqlite:///{tmp_path}/log.db"
-    assert asked("import", runs, "--url", url).status == 0
+    assert asked("import", str(runs), "--url", url).status == 0
     return url
 
 
 def reported(url: str, out: Path, *words: str) -> Ended:
-    return asked("report", "--out", out, "--url", url, *words)
+    return asked("report", "--out", str(out), "--url", url, *words)
 
 
 class TestCommand:
@@ -202,8 +206,13 @@ class TestCommand:
         out = tmp_path / "page.html"
         told = reported(url, out, "--json").json()
         assert told == {
-            "path": str(out), "bytes": out.stat().st_size, "dialogues": 3, "messages": 6, "findings": 0, "position": 6,
-        }  # fmt: skip
+            "path": str(out),
+            "bytes": out.stat().st_size,
+            "dialogues": 3,
+            "messages": 6,
+            "findings": 0,
+            "position": 6,
+        }
         assert sorted(file.name for file in tmp_path.glob("*.html")) == ["page.html"]
         again = reported(url, out, "--force")
         assert again.out.startswith(f"{out}: 3 dialogues, 6 messages, 0 findings, as of position 6; ")
@@ -226,9 +235,7 @@ class TestCommand:
         assert "No messages yet." in (tmp_path / "none.html").read_text()
         assert reported(url, tmp_path / "early.html", "--as-of", "2", "--json").json()["messages"] == 1
 
-    def test_balance_never_stands_without_coordination_nor_emergence_as_a_bare_0(
-        self, url: str, tmp_path: Path
-    ) -> None:
+    def test_balance_stands_beside_coordination_and_emergence_is_no_bare_0(self, url: str, tmp_path: Path) -> None:
         reported(url, tmp_path / "page.html")
         document = (tmp_path / "page.html").read_text()
         names = findall(r"<dt>(.*?)</dt>", document)
@@ -241,7 +248,7 @@ class TestCommand:
 @pytest.mark.skipif(not AIRLINE.exists(), reason="the shared transcripts are not here")
 def test_the_shared_transcripts_have_the_published_figures(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/log.db"
-    assert asked("import", AIRLINE, "--url", url).status == 0
+    assert asked("import", str(AIRLINE), "--url", url).status == 0
     told = reported(url, tmp_path / "page.html", "--json").json()
     assert (told["dialogues"], told["messages"], told["findings"]) == (100, 2558, 31)
     document = (tmp_path / "page.html").read_text()

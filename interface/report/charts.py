@@ -21,7 +21,7 @@ NARROW: Final = 340
 HEIGHT: Final = 190
 ROW: Final = 26
 
-_TOP, _BOTTOM, _RIGHT = 22, 40, 14
+_TOP, _BOTTOM, _RIGHT = 22, 42, 14
 _LETTER: Final = 6.6
 """Of the width that a letter has about, at the size of the labels."""
 
@@ -101,7 +101,7 @@ class _Frame:
             self.line(x, self.bottom, x, self.bottom + 4, "axis")
             centre = min(max(x, half), self.width - half)
             if centre - half > taken + 6:
-                self.text(centre, self.bottom + 16, label, "middle")
+                self.text(centre, self.bottom + 18, label, "middle")
                 taken = centre + half
         self.line(self.left, self.bottom, self.right, self.bottom, "axis")
         self.text((self.left + self.right) / 2, self.height - 6, self.axis.label, "middle", "label")
@@ -121,7 +121,7 @@ def _upright(width: int, x: Axis, y: Axis) -> tuple[_Frame, Callable[[float], fl
 
     for value, label in y.ticks:
         frame.line(frame.left, up(value), frame.right, up(value), "grid")
-        frame.text(frame.left - 6, up(value) + 4, label, "end")
+        frame.text(frame.left - 6, up(value) + 3.5, label, "end")
     frame.text(0, 11, y.label, "start", "label")
     return frame, up
 

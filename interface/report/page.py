@@ -271,6 +271,7 @@ def _flow(flow: Flow, any_dialogues: bool) -> str:
 
 def _became(tract: Tract, of: TractDeliveries) -> str:
     return (
-        f"To the {tract} tract: {many(of.accepted, 'message')} accepted, {of.acked:,} acked, {of.retried:,} retried,"
-        f" {of.expired:,} expired, {of.dead_lettered:,} given up, {of.shed:,} shed, {of.backlog:,} on their way."
+        f"To the {tract} tract: {many(of.accepted, 'message')} accepted, {of.acked:,} acked,"
+        f" {of.retried:,} retried, {of.expired:,} expired, {of.dead_lettered:,} given up,"
+        f" {of.shed:,} shed, {of.backlog:,} on their way."
     )

@@ -112,7 +112,7 @@ def _is_chat(payload: Any) -> bool:
 
 
 def _chat(payload: Mapping[str, Any]) -> list[Part]:
-    is_result = payload["role"] in {"tool", "function"}
+    is_result = payload["role"] in ("tool", "function")
     name = payload.get("name")
     form, of = ("result", name if isinstance(name, str) else "") if is_result else ("text", "")
     content = payload.get("content")
