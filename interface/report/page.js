@@ -208,10 +208,9 @@
     values();
     byId("filter").hidden = false;
     byId("filter").addEventListener("submit", (event) => event.preventDefault());
-    byId("filter").addEventListener("input", (event) => {
-      if (event.target.id === "attribute") values();
-      filtered();
-    });
+    byId("subject").addEventListener("input", filtered);
+    byId("attribute").addEventListener("change", values);
+    for (const name of ["pattern", "attribute", "value"]) byId(name).addEventListener("change", filtered);
     byId("filter").addEventListener("reset", () => setTimeout(() => { values(); filtered(); }));
   }
 
