@@ -73,10 +73,12 @@ async def hostile(callosum: CorpusCallosum) -> UUID:
 async def _fill(url: str) -> None:
     async with CorpusCallosum.open(url) as callosum:
         await hostile(callosum)
+        await callosum.gates.force(Tract.EXTERNAL, CircuitState.DISABLED, by="the operator", why="to begin")
         for n in range(SMALL):
             attributes: dict[str, Payload] = {"team": "ab"[n % 2], "number": n}
             dialogue = await callosum.open_dialogue(f"errand {n}", attributes=attributes)
             await callosum.send_many(dialogue, [_said(m, f"step {m} of errand {n}") for m in range(1, n % 3 + 2)])
+        await callosum.gates.force(Tract.EXTERNAL, CircuitState.CLOSED, by="the operator", why="it went well")
         long = await callosum.open_dialogue("a long talk")
         talk: list[Payload] = [f"thought {n}" for n in range(LONG - 6)] + ["again", "no"] * 3
         await callosum.send_many(long, [_said(n, payload) for n, payload in enumerate(talk)])
@@ -85,8 +87,7 @@ async def _fill(url: str) -> None:
             for n in range(40):
                 delivery = await anext(subscription)
                 await (delivery.ack() if n % 3 else delivery.term("it is broken"))
-        for state in (CircuitState.OPEN, CircuitState.FORCED_OPEN, CircuitState.CLOSED):
-            await callosum.gates.force(Tract.EXTERNAL, state, by="the operator", why="to see what happens")
+        await callosum.gates.force(Tract.EXTERNAL, CircuitState.FORCED_OPEN, by="the operator", why="it is broken")
 
 
 def make_log(directory: Path) -> str:

@@ -217,8 +217,8 @@ def test_the_page_never_scrolls_sideways_and_texts_of_charts_do_not_overlap(brow
     overlaps = browser.ask("""
       const found = [];
       for (const chart of document.querySelectorAll("svg")) {
-        const texts = [...chart.querySelectorAll("text")].map(one => [one.textContent, one.getBoundingClientRect()])
-          .filter(([, box]) => box.width);
+        const texts = [...chart.querySelectorAll("text")]
+          .map(one => [one.textContent, one.getBoundingClientRect()]).filter(([, box]) => box.width);
         texts.forEach(([a, one], n) => texts.slice(n + 1).forEach(([b, other]) => {
           const beside = one.left >= other.right || other.left >= one.right;
           const above = one.top + 2 >= other.bottom || other.top + 2 >= one.bottom;
@@ -251,7 +251,7 @@ def test_charts_of_circuits_and_backlog_are_there(browser: Browser) -> None:
     charts = browser.ask("return [...document.querySelectorAll('figure')].map(one => one.innerText)")
     [circuits] = [text for text in charts if text.startswith("Circuits over time")]
     assert "3 transitions" in circuits
-    assert "forced open: nothing, by hand" in circuits
+    assert "disabled: everything, by hand" in circuits
     assert any(text.startswith("Backlog over time") for text in charts)
 
 

@@ -167,7 +167,7 @@ def _response_times(scope: Scope) -> Figure:
     rows = {
         f"{tract} answers": _quantiles(_ANSWERS[tract], fold.times[tract])
         for tract in Tract
-        if fold.times[tract].count
+        if fold.times[tract].longest
     }
     notes = [_answers(tract, fold.times[tract], scope.unanswered[tract]) for tract in Tract]
     note = " ".join(notes)
@@ -180,7 +180,7 @@ def _response_times(scope: Scope) -> Figure:
         title=title,
         note=f"{note} Percentiles are within 1 %.",
         drawn=_drawn(lambda width: dots(width, x, rows, told)),
-        key=[(_ANSWERS[tract], f"the {tract} tract answers") for tract in Tract if fold.times[tract].count],
+        key=[(_ANSWERS[tract], f"the {tract} tract answers") for tract in Tract if fold.times[tract].longest],
     )
 
 

@@ -51,6 +51,7 @@
     found === "\u200d" && /\p{Extended_Pictographic}\ufe0f?[\u{1f3fb}-\u{1f3ff}]?$/u.test(text.slice(Math.max(0, at - 6), at));
 
   const named = (pattern) => pattern.replaceAll("_", " ");
+  const cut = (text, most) => (text.length > most ? [...text.slice(0, most)].slice(0, -1).join("") + "…" : text);
   const time = (text) => text.slice(0, 19).replace("T", " ");
   const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
   const place = (id, sequence) => `#dialogue/${id}${sequence ? `/${sequence}` : ""}`;
@@ -107,7 +108,7 @@
   function cell(row, column) {
     const value = row[column.key];
     if (column.key === "subject") return subjectCell(row);
-    if (column.key === "kind") return element("td", {}, row.kind === "live" ? `live, ${row.status}` : row.kind);
+    if (column.key === "kind") return element("td", { class: "time" }, row.kind === "live" ? `live, ${row.status}` : row.kind);
     if (column.key === "findings") return findingsCell(row);
     if (column.key === "last") return element("td", { class: "time" }, time(value));
     if (value === null) return element("td", { class: "number unknown", title: "not assessable" }, "–");
@@ -120,7 +121,7 @@
     Object.keys(row.attributes).filter((name) => row.attributes[name] !== dialogues[0].attributes[name])));
 
   function subjectCell(row) {
-    const link = element("a", { href: place(row.id) }, said(row.subject));
+    const link = element("a", { href: place(row.id) }, said(cut(row.subject, 120)));
     const id = element("code", {}, row.id.slice(0, 8));
     const attributes = Object.entries(row.attributes).filter(([name]) => telling.has(name)).slice(0, 4);
     const tags = attributes.map(([name, value]) => element("span", { class: "tag" }, said(name), " ", said(value)));
@@ -287,8 +288,8 @@
   function messageItem(dialogue, details, message) {
     const [name, way] = DIRECTIONS[message.direction];
     const here = details.findings.filter((one) => one.first_sequence <= message.sequence && message.sequence <= one.last_sequence);
-    const marks = here.filter((one) => message.sequence === one.first_sequence || message.sequence === one.last_sequence)
-      .map((one) => element("span", { class: "tag found", title: one.why },
+    const ends = here.filter((one) => message.sequence === one.first_sequence || message.sequence === one.last_sequence);
+    const marks = ends.map((one) => element("span", { class: "tag found", title: one.why },
         `${named(one.pattern)} ${message.sequence === one.first_sequence ? "begins" : "ends"}`));
     const meta = [
       element("a", { href: place(dialogue.id, message.sequence), class: "sequence" }, `${message.sequence}`),
@@ -301,7 +302,7 @@
       element("time", { class: "small", title: `position ${message.position}, recorded ${message.at}` }, message.sent ? time(message.sent) : "time unknown"),
       ...marks,
     ];
-    return element("li", { id: `message-${message.sequence}`, tabindex: "-1", class: `${name}${here.length ? " marked" : ""}` },
+    return element("li", { id: `message-${message.sequence}`, tabindex: "-1", class: `${name}${ends.length ? " marked" : here.length ? " within" : ""}` },
       element("div", { class: "meta" }, ...meta), ...message.parts.map(part));
   }
 
@@ -312,13 +313,14 @@
     json: () => ["JSON"],
     bytes: () => ["bytes, as base64"],
     more: () => ["also"],
-    envelope: () => ["with"],
+    envelope: (name) => [`with ${named(name)}`],
   };
 
   function part([form, text, name]) {
     const label = FORMS[form](name);
-    const body = text ? said(text, form === "text" ? "div" : "pre") : null;
+    const body = text ? said(text, form === "text" ? "div" : "pre") : element("span", { class: "small" }, "(empty)");
     const title = label && element("div", { class: "label" }, ...label);
+    if (form === "envelope") return element("details", {}, element("summary", {}, ...label), body);
     const lines = text.split("\n").length;
     if (text.length <= LONG.characters && lines <= LONG.lines) return element("div", { class: `part ${form}` }, title, body);
     const beginning = text.slice(0, 300).replace(/\s+/g, " ").slice(0, 160);

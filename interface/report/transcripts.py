@@ -23,6 +23,9 @@ __all__ = ["Packed", "Packer", "Part", "Place", "Shown", "shown", "shown_payload
 CHUNK: Final = 256 * 1024
 """Bytes of JSON after which a chunk is full."""
 
+ONE_LINE: Final = 100
+"""Characters of JSON that stand on one line."""
+
 _PLACED_ELSEWHERE: Final = frozenset({"role", "content", "tool_calls", "function_call", "tool_call_id", "name"})
 
 
@@ -33,7 +36,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
         form: ``text``; ``call`` of a tool, with its arguments; ``result`` of one; ``json``; ``bytes``, as base64;
             ``more``: what else a chat message holds; ``envelope``: what else the message does.
         text: what to show.
-        name: of the tool.
+        name: of the tool; of an envelope, what is in it.
     """
 
     form: str
@@ -92,7 +95,7 @@ def shown(message: RecordedMessage) -> Shown:
         reply=message.in_reply_to,
         role=role if isinstance(role, str) and role != message.sender else None,
         priority=None if message.priority is Priority.NORMAL else message.priority.name.lower(),
-        parts=[*parts, Part("envelope", as_json(envelope, indent=2))] if envelope else parts,
+        parts=[*parts, Part("envelope", _json(envelope), ", ".join(envelope))] if envelope else parts,
     )
 
 
@@ -104,7 +107,7 @@ def shown_payload(payload: Payload) -> list[Part]:
         return [Part("bytes", b64encode(payload).decode())]
     if _is_chat(payload):
         return _chat(payload)
-    return [Part("json", as_json(payload, indent=2))]
+    return [Part("json", _json(payload))]
 
 
 def _is_chat(payload: Any) -> bool:
@@ -120,7 +123,7 @@ def _chat(payload: Mapping[str, Any]) -> list[Part]:
     calls = payload.get("tool_calls") or payload.get("function_call") or []
     parts += map(_call, calls if isinstance(calls, list) else [calls])
     more = {key: value for key, value in payload.items() if key not in _PLACED_ELSEWHERE and value is not None}
-    parts += [Part("more", as_json(more, indent=2))] if more else []
+    parts += [Part("more", _json(more))] if more else []
     return [part for part in parts if part is not None]
 
 
@@ -130,26 +133,31 @@ def _content(part: Payload, form: str, name: str) -> Part | None:
         return None
     text = part.get("text") if isinstance(part, dict) else part
     if isinstance(text, str):
-        return Part(form, _indented(text) if form == "result" else text, name)
-    return Part("json", as_json(part, indent=2))
+        return Part(form, _laid_out(text) if form == "result" else text, name)
+    return Part("json", _json(part))
 
 
 def _call(call: Payload) -> Part:
     function = call.get("function", call) if isinstance(call, dict) else call
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        return Part("call", as_json(function, indent=2))
+        return Part("call", _json(function))
     arguments = function.get("arguments")
     if isinstance(arguments, str):
-        return Part("call", _indented(arguments), function["name"])
-    return Part("call", "" if arguments is None else as_json(arguments, indent=2), function["name"])
+        return Part("call", _laid_out(arguments), function["name"])
+    return Part("call", "" if arguments is None else _json(arguments), function["name"])
 
 
-def _indented(text: str) -> str:
-    """An object or a list in JSON, with its lines indented and nothing else changed; all other text as it is."""
+def _json(value: object) -> str:
+    return _laid_out(as_json(value))
+
+
+def _laid_out(text: str) -> str:
+    """An object or a list in JSON on one line or on many, and nothing else changed; all other text as it is."""
     if not text.lstrip().startswith(("{", "[")):
         return text
     try:
-        return msgspec.json.format(text, indent=2)
+        line = msgspec.json.format(text, indent=0)
+        return line if len(line) <= ONE_LINE else msgspec.json.format(text, indent=2)
     except (msgspec.DecodeError, RecursionError):
         return text
 
