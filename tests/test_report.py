@@ -11,11 +11,11 @@ from uuid import UUID
 
 import pytest
 
-from corpus_callosum import CircuitState, CorpusCallosum, Kind, Message, Tract
+from corpus_callosum import CircuitState, CorpusCallosum, Dialogue, Kind, Message, Tract
 from domain.message import Payload
 from domain.response_times import ResponseTimes
 from interface.report.gather import Material, NoSuchDialogueError, gather
-from interface.report.transcripts import Packer, Part, shown_payload
+from interface.report.transcripts import Packer, Part, shown, shown_payload
 from projections.answers import ResponseTime
 from tests.terminal import ROOT, Ended, asked
 
@@ -164,10 +164,10 @@ class TestPayloads:
         await opened.send_many(large, [message(n, f"{n}" * 1000) for n in range(1, 1000)])
         packer = Packer()
         async for recorded in opened.replay():
-            if recorded.topic == "dialogue.conveyed.v1" and recorded.dialogue is not None:
-                async for said in opened.transcript(recorded.dialogue):
-                    if said.position == recorded.position:
-                        packer.add(said)
+            event = recorded.event
+            if isinstance(event, Dialogue.Conveyed):
+                for sequence, said in enumerate(event.messages, event.first_sequence):
+                    packer.add(event.originator_id, shown(said, said.direction, sequence, recorded))
         packed = packer.packed()
         chunks = [json.loads(gzip.decompress(b64decode(chunk))) for chunk in packed.chunks]
         assert len({packed.places[dialogue][0].chunk for dialogue in small}) == 1

@@ -8,7 +8,6 @@ import msgspec
 
 from application.callosum import CorpusCallosum
 from application.read_side import Moment
-from application.reading import messages_of
 from domain.circuit import CircuitState
 from domain.consumer import Consumer
 from domain.dialogue import Dialogue, Kind
@@ -17,7 +16,7 @@ from domain.gate import CircuitMoved, Gate, gate_id
 from domain.tract import Tract
 from interface.addressing import EVERY
 from interface.report.folding import DialogueFold, ScopeFold
-from interface.report.transcripts import Packed, Packer
+from interface.report.transcripts import Packed, Packer, shown
 from projections.answers import DeliveryMetrics, DialogueSummary, FindingSummary
 from projections.fold import Recorded
 
@@ -204,20 +203,20 @@ class _Reading:
         if isinstance(event, Dialogue.Opened) and event.kind is Kind.RECORDED:
             self._recorded.add(event.originator_id)
         if isinstance(event, Dialogue.Conveyed) and event.originator_id in self.folds:
-            self._convey(recorded)
+            self._convey(recorded, event)
         if not isinstance(event, Dialogue.Event) or event.originator_id not in self._recorded:
             self._flow(recorded)
 
-    def _convey(self, recorded: Recorded) -> None:
-        dialogue = recorded.event.originator_id
+    def _convey(self, recorded: Recorded, event: Dialogue.Conveyed) -> None:
+        dialogue = event.originator_id
         of_dialogue = self.folds[dialogue]
         scope = self.scopes[self.summaries[dialogue].kind]
-        for message in messages_of(recorded):
+        for sequence, message in enumerate(event.messages, event.first_sequence):
             direction = message.direction
             ordinal = scope.add(message, direction, of_dialogue.add(message, direction))
-            if (dialogue, message.sequence) in self.ordinals:
-                self.ordinals[dialogue, message.sequence] = ordinal
-            self.packer.add(message)
+            if (dialogue, sequence) in self.ordinals:
+                self.ordinals[dialogue, sequence] = ordinal
+            self.packer.add(dialogue, shown(message, direction, sequence, recorded))
 
     def _flow(self, recorded: Recorded) -> None:
         event, flow = recorded.event, self.flow

@@ -52,6 +52,8 @@
 
   const named = (pattern) => pattern.replaceAll("_", " ");
   const cut = (text, most) => (text.length > most ? [...text.slice(0, most)].slice(0, -1).join("") + "…" : text);
+  // Of milliseconds since 1970.
+  const moment = (milliseconds) => new Date(milliseconds).toISOString();
   const time = (text) => text.slice(0, 19).replace("T", " ");
   const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
   const place = (id, sequence) => `#dialogue/${id}${sequence ? `/${sequence}` : ""}`;
@@ -299,7 +301,8 @@
       element("span", { class: "way" }, way),
       message.priority ? element("span", { class: "tag" }, message.priority) : null,
       message.reply ? element("a", { href: place(dialogue.id, message.reply), class: "small" }, `replies to ${message.reply}`) : null,
-      element("time", { class: "small", title: `position ${message.position}, recorded ${message.at}` }, message.sent ? time(message.sent) : "time unknown"),
+      element("time", { class: "small", title: `position ${message.position}, recorded ${moment(message.at)}` },
+        message.sent === undefined ? "time unknown" : time(moment(Math.floor(message.sent / 1000)))),
       ...marks,
     ];
     return element("li", { id: `message-${message.sequence}`, tabindex: "-1", class: `${name}${ends.length ? " marked" : here.length ? " within" : ""}` },

@@ -7,16 +7,16 @@ page does no more than put it into text nodes.
 import gzip
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
-from application.reading import RecordedMessage
-from domain.message import Payload
-from domain.tract import Priority
+from domain.message import Message, Payload
+from domain.tract import Direction, Priority
 from interface.encoding import as_json
-from interface.text import log_time, sent_time
+from projections.fold import Recorded
 
 __all__ = ["Packed", "Packer", "Part", "Place", "Shown", "shown", "shown_payload"]
 
@@ -26,6 +26,8 @@ CHUNK: Final = 256 * 1024
 ONE_LINE: Final = 100
 """Characters of JSON that stand on one line."""
 
+_ENVELOPE: Final = ("correlation_id", "causation_id", "deadline", "headers", "idempotency_key")
+_envelope: Final = attrgetter(*_ENVELOPE)
 _PLACED_ELSEWHERE: Final = frozenset({"role", "content", "tool_calls", "function_call", "tool_call_id", "name"})
 
 
@@ -45,15 +47,15 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Shown(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
-    """A message. `direction` as in `Direction`; times are RFC 3339 in UTC, `sent` None where unknown."""
+    """A message. `direction` as in `Direction`; `at` is the log's time in ms, `sent` in µs, None where unknown."""
 
     sequence: int
     position: int
     direction: int
     sender: str
-    at: str
+    at: int
     parts: list[Part]
-    sent: str | None = None
+    sent: int | None = None
     recipient: str | None = None
     reply: int | None = None
     role: str | None = None
@@ -75,23 +77,21 @@ class Packed(msgspec.Struct, frozen=True):
     places: dict[UUID, list[Place]]
 
 
-def shown(message: RecordedMessage) -> Shown:
+def shown(message: Message, direction: Direction, sequence: int, recorded: Recorded) -> Shown:
+    """A message of an event."""
     payload = message.payload
     role = payload.get("role") if _is_chat(payload) else None
-    envelope = {
-        name: value
-        for name in ("correlation_id", "causation_id", "deadline", "headers", "idempotency_key")
-        if (value := getattr(message, name)) is not None
-    }
+    values = _envelope(message)
+    envelope = {name: value for name, value in zip(_ENVELOPE, values, strict=True) if value is not None}
     parts = shown_payload(payload)
     return Shown(
-        sequence=message.sequence,
-        position=message.position,
-        direction=message.direction,
+        sequence=sequence,
+        position=recorded.position,
+        direction=direction,
         sender=message.sender,
         recipient=message.recipient,
-        at=log_time(message.at),
-        sent=sent_time(message.sent_at),
+        at=recorded.at,
+        sent=message.sent_at,
         reply=message.in_reply_to,
         role=role if isinstance(role, str) and role != message.sender else None,
         priority=None if message.priority is Priority.NORMAL else message.priority.name.lower(),
@@ -172,9 +172,8 @@ class Packer:
         self._places: dict[UUID, list[Place]] = {}
         self._encode = msgspec.json.Encoder().encode
 
-    def add(self, message: RecordedMessage) -> None:
-        dialogue = message.dialogue
-        encoded = self._encode(shown(message))
+    def add(self, dialogue: UUID, message: Shown) -> None:
+        encoded = self._encode(message)
         self._waiting.setdefault(dialogue, []).append(encoded)
         size = self._sizes.get(dialogue, 0) + len(encoded)
         self._sizes[dialogue] = size
