@@ -40,6 +40,7 @@ bench: $(VENV)/development
 	$(BIN)/python benchmarks/bench_delivery.py
 	$(BIN)/python benchmarks/bench_rebuild.py
 	$(BIN)/python benchmarks/bench_gate.py
+	$(BIN)/python benchmarks/bench_report.py
 
 mutate: $(VENV)/development
 	$(BIN)/python tests/mutate.py

@@ -1,5 +1,6 @@
 """What `callosum report` gathers and writes; how a browser takes it is in `test_report_browser`."""
 
+import asyncio
 import gzip
 import json
 from base64 import b64decode
@@ -14,6 +15,7 @@ import pytest
 from corpus_callosum import CircuitState, CorpusCallosum, Dialogue, Kind, Message, Tract
 from domain.message import Payload
 from domain.response_times import ResponseTimes
+from interface.report.backlog import BacklogFold
 from interface.report.gather import Material, NoSuchDialogueError, gather
 from interface.report.transcripts import Packer, Part, shown, shown_payload
 from projections.answers import ResponseTime
@@ -114,6 +116,7 @@ async def test_it_can_be_about_some_dialogues(opened: CorpusCallosum) -> None:
     assert [summary.dialogue for summary in found.dialogues] == [second, third]
     [scope] = found.scopes
     assert (scope.dialogues, scope.fold.balance.total_messages) == (2, 11)
+    assert found.at == (await material(opened)).at
 
 
 async def test_circuits_and_backlog_are_told_of_a_log_that_delivers(opened: CorpusCallosum) -> None:
@@ -124,9 +127,36 @@ async def test_circuits_and_backlog_are_told_of_a_log_that_delivers(opened: Corp
         subscription.request(1)
         await (await anext(subscription)).ack()
     flow = (await material(opened)).flow
+    assert flow is not None
+    assert (await material(opened, dialogue)).flow is None
     assert [state for _, state in flow.circuits[Tract.EXTERNAL]] == [CircuitState.DISABLED]
     assert flow.circuits[Tract.INTERNAL] == []
-    assert [backlog[Tract.EXTERNAL] for _, backlog in flow.backlog] == [3, 2]
+    assert [count for _, count in flow.backlog[Tract.EXTERNAL]] == [3, 2]
+
+
+async def test_the_backlog_is_that_of_the_read_model_at_every_position(opened: CorpusCallosum) -> None:
+    dialogue = await opened.open_dialogue("a")
+    question = asyncio.create_task(
+        opened.ask(
+            dialogue, source=Tract.INTERNAL, target=Tract.EXTERNAL, sender="planner", payload="?", timeout=30
+        )
+    )
+    async with opened.subscribe(Tract.EXTERNAL, "tool", demand=0) as subscription:
+        subscription.request(1)
+        await (await anext(subscription)).ack()
+        reply = Message(source=Tract.EXTERNAL, target=Tract.INTERNAL, sender="tool", in_reply_to=1)
+        await opened.send_many(dialogue, [reply, reply, message(0, 1), message(0, 2)])
+        await question
+        subscription.request(2)
+        await (await anext(subscription)).term("no")
+        await (await anext(subscription)).nak("not yet", delay=0)
+    assert await opened.dead_letters.redrive(dialogue=dialogue, sequence=4) == 1
+    backlog = BacklogFold()
+    async for event in opened.replay():
+        backlog.add(event)
+        then = await opened.deliveries(as_of=event.position)
+        assert backlog.now == {Tract.INTERNAL: then.internal.backlog, Tract.EXTERNAL: then.external.backlog}
+    assert {count for _, count in backlog.history[Tract.EXTERNAL]} == {0, 1, 2}
 
 
 class TestPayloads:

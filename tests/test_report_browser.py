@@ -13,10 +13,7 @@ from tests.browser import MISSING, Browser, browsing
 from tests.reports import ATTACKS, LONG, SMALL, make_log
 from tests.terminal import asked
 
-pytestmark = [
-    pytest.mark.skipif(bool(MISSING), reason=MISSING),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 ALL = SMALL + 2
 
 

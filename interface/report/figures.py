@@ -22,6 +22,7 @@ from projections.answers import DeliveryMetrics
 __all__ = ["Figure", "flow_figures", "scope_figures"]
 
 BINS: Final = 60
+SPANS: Final = 300
 ORDINAL: Final = "message, by its place in the log"
 
 _WAYS: Final = {
@@ -281,20 +282,31 @@ def _states(moved: Sequence[tuple[int, CircuitState]], began: float, ended: floa
 
 
 def _backlog(flow: Flow, metrics: DeliveryMetrics, x: Axis) -> Figure:
-    most = max(count for _, backlog in flow.backlog for count in backlog.values())
+    most = max(count for history in flow.backlog.values() for _, count in history)
     y = linear("messages on their way", 0, most)
-    curves = [
-        Line(
-            _BACKLOGS[tract],
-            [(at / 1000, backlog[tract]) for at, backlog in flow.backlog],
-            steps=True,
-        )
-        for tract in Tract
-    ]
+    shown = [tract for tract in Tract if flow.backlog[tract]]
+    curves = [Line(_BACKLOGS[tract], _most(flow.backlog[tract], x), steps=True) for tract in shown]
+    thinned = any(len(line.points) < len(flow.backlog[tract]) for tract, line in zip(shown, curves, strict=True))
+    spans = f" Drawn is the most in each of {SPANS} spans of time." if thinned else ""
     peaks = ", ".join(f"{getattr(metrics, tract.value).backlog_peak:,} to {tract}" for tract in Tract)
     return Figure(
         title="Backlog over time",
-        note=f"Looked at in {many(len(flow.backlog), 'moment')}; at most it was {peaks}.",
+        note=f"At most it was {peaks}. By the log's time.{spans}",
         drawn=_drawn_full(lambda width: lines(width, x, y, curves, "Messages on their way to each tract")),
-        key=[(_BACKLOGS[tract], f"to {tract}") for tract in Tract],
+        key=[(_BACKLOGS[tract], f"to {tract}") for tract in shown],
     )
+
+
+def _most(history: Sequence[tuple[int, int]], x: Axis) -> list[tuple[float, float | None]]:
+    """A curve in seconds up to the axis' end: all changes, or where they are many, the most of each span."""
+    changes = [(at / 1000, count) for at, count in history]
+    if len(changes) > SPANS:
+        size = (x.high - x.low) / SPANS
+        most: dict[int, int] = {}
+        for at, count in changes:
+            place = int((at - x.low) / size)
+            most[place] = max(most.get(place, 0), count)
+        last = max(most)
+        most[last + 1] = changes[-1][1]
+        changes = [(min(x.low + place * size, x.high), count) for place, count in sorted(most.items())]
+    return [(x.low, 0), *changes, (x.high, changes[-1][1])]

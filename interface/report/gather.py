@@ -9,21 +9,18 @@ import msgspec
 from application.callosum import CorpusCallosum
 from application.read_side import Moment
 from domain.circuit import CircuitState
-from domain.consumer import Consumer
 from domain.dialogue import Dialogue, Kind
 from domain.errors import CallosumError
-from domain.gate import CircuitMoved, Gate, gate_id
+from domain.gate import CircuitMoved, gate_id
 from domain.tract import Tract
 from interface.addressing import EVERY
+from interface.report.backlog import BacklogFold
 from interface.report.folding import DialogueFold, ScopeFold
 from interface.report.transcripts import Packed, Packer, shown
 from projections.answers import DeliveryMetrics, DialogueSummary, FindingSummary
 from projections.fold import Recorded
 
 __all__ = ["Flow", "Material", "NoSuchDialogueError", "Scope", "Span", "gather"]
-
-SAMPLES: Final = 60
-"""Of the backlog, over time."""
 
 _TRACTS: Final = {gate_id(tract): tract for tract in Tract}
 
@@ -69,7 +66,7 @@ class Flow(msgspec.Struct):
     Attributes:
         began, ended: of the first and the last event of a live dialogue, of a consumer or of a gate.
         circuits: what state each circuit entered, and when, in order; before, it was closed.
-        backlog: messages on their way to each tract, at a sample of moments.
+        backlog: of each tract, when the number of messages on their way changed, and to what.
         metrics: of deliveries; None where nothing was ever to be delivered.
     """
 
@@ -78,7 +75,7 @@ class Flow(msgspec.Struct):
     circuits: dict[Tract, list[tuple[int, CircuitState]]] = msgspec.field(
         default_factory=lambda: {tract: [] for tract in Tract}
     )
-    backlog: list[tuple[int, dict[Tract, int]]] = msgspec.field(default_factory=list)
+    backlog: Mapping[Tract, Sequence[tuple[int, int]]] = msgspec.field(default_factory=dict)
     metrics: DeliveryMetrics | None = None
 
 
@@ -92,6 +89,7 @@ class Material(msgspec.Struct, frozen=True, kw_only=True):
         dialogues: in the order of their first messages.
         findings, folds: by dialogue.
         scopes: of each kind that has messages.
+        flow: None where it is about some dialogues or recorded ones only, which tell nothing of it.
     """
 
     position: int
@@ -102,7 +100,7 @@ class Material(msgspec.Struct, frozen=True, kw_only=True):
     folds: Mapping[UUID, DialogueFold]
     packed: Packed
     scopes: Sequence[Scope]
-    flow: Flow
+    flow: Flow | None
 
 
 async def gather(
@@ -136,28 +134,43 @@ async def gather(
     dialogues = sorted(summaries.values(), key=lambda summary: summary.first_position)
     findings = await _findings(callosum, dialogues, bool(chosen), kind, position)
     reading = _Reading(dialogues, findings)
-    async for event in callosum.replay(1, position):
+    first, last = _range(dialogues, position) if chosen else (1, position)
+    async for event in callosum.replay(first, last):
         reading.take(event)
         if event.position % 1000 == 0:
-            progress(event.position, position)
+            progress(event.position, last)
     scopes = [
         await _scope(callosum, reading, of_kind, bool(chosen), position)
         for of_kind, fold in reading.scopes.items()
         if fold.balance.total_messages
     ]
-    if kind is not Kind.RECORDED and reading.moments:
-        await _sample(callosum, reading, position)
+    flow = None if chosen or kind is Kind.RECORDED else reading.flow
+    if flow is not None and any(reading.backlog.history.values()):
+        flow.backlog = reading.backlog.history
+        flow.metrics = await callosum.deliveries(as_of=position)
     return Material(
         position=position,
-        at=reading.at,
+        at=await _time_of(callosum, position),
         chosen=bool(chosen),
         dialogues=dialogues,
         findings=findings,
         folds=reading.folds,
         packed=reading.packer.packed(),
         scopes=scopes,
-        flow=reading.flow,
+        flow=flow,
     )
+
+
+def _range(dialogues: Sequence[DialogueSummary], position: int) -> tuple[int, int]:
+    """The positions of all that was said in some dialogues, up to this one."""
+    first = min(summary.first_position for summary in dialogues)
+    return first, min(position, max(summary.last_position for summary in dialogues))
+
+
+async def _time_of(callosum: CorpusCallosum, position: int) -> int | None:
+    """The log's time of a position; None for 0."""
+    times = [event.at async for event in callosum.replay(max(1, position), position)]
+    return times[0] if times else None
 
 
 async def _findings(
@@ -193,12 +206,10 @@ class _Reading:
         }
         self.packer = Packer()
         self.flow = Flow()
-        self.at: int | None = None
-        self.moments: list[tuple[int, int]] = []
+        self.backlog = BacklogFold()
         self._recorded: set[UUID] = set()
 
     def take(self, recorded: Recorded) -> None:
-        self.at = recorded.at
         event = recorded.event
         if isinstance(event, Dialogue.Opened) and event.kind is Kind.RECORDED:
             self._recorded.add(event.originator_id)
@@ -226,8 +237,7 @@ class _Reading:
         if isinstance(event, CircuitMoved):
             transition = event.transition
             flow.circuits[_TRACTS[event.originator_id]].append((transition.since, transition.state))
-        elif isinstance(event, Dialogue.Conveyed | Consumer.Settled | Gate.MessagesShed | Dialogue.Redriven):
-            self.moments.append((recorded.position, recorded.at))
+        self.backlog.add(recorded)
 
 
 async def _scope(callosum: CorpusCallosum, reading: "_Reading", kind: Kind, chosen: bool, position: int) -> Scope:
@@ -252,18 +262,3 @@ async def _scope(callosum: CorpusCallosum, reading: "_Reading", kind: Kind, chos
 async def _episodes(callosum: CorpusCallosum, kind: Kind, position: int) -> list[Span]:
     metrics = await callosum.consciousness_metrics(kind, episodes=EVERY, as_of=position)
     return [Span(episode.first_message, episode.last_message) for episode in metrics.episodes]
-
-
-async def _sample(callosum: CorpusCallosum, reading: _Reading, position: int) -> None:
-    """Ask how many messages were on their way, at moments that are spread evenly over the events of delivery."""
-    metrics = await callosum.deliveries(as_of=position)
-    if not (metrics.internal.accepted or metrics.external.accepted):
-        return
-    reading.flow.metrics = metrics
-    moments = reading.moments
-    count = min(SAMPLES, len(moments))
-    chosen = sorted({round(n * (len(moments) - 1) / max(1, count - 1)) for n in range(count)})
-    for place in chosen:
-        at_position, at = moments[place]
-        then = await callosum.deliveries(as_of=at_position)
-        reading.flow.backlog.append((at, {tract: getattr(then, tract.value).backlog for tract in Tract}))

@@ -352,8 +352,9 @@
       return;
     }
     const dialogue = dialogues.find((row) => row.id === id);
-    if (!dialogue) {
-      byId("dialogue").replaceChildren(element("p", {}, "This report has no such dialogue. ", element("a", { href: "#" }, "All dialogues")));
+    if (!dialogue || !window.DecompressionStream) {
+      const why = dialogue ? "This browser is too old to unpack transcripts: it has no DecompressionStream. " : "This report has no such dialogue. ";
+      byId("dialogue").replaceChildren(element("p", {}, why, element("a", { href: "#" }, "All dialogues")));
       show("dialogue");
       return;
     }

@@ -95,8 +95,8 @@ def page(material: Material, *, title: str, log: str, written: datetime) -> str:
         moment=_moment(material),
         written=_readable(written.astimezone(UTC).isoformat()),
         scopes=[{"name": scope.kind, **_scope(scope)} for scope in material.scopes],
-        flow=flow_figures(material.flow),
-        flow_says=_flow(material.flow, bool(material.dialogues)),
+        flow=flow_figures(material.flow) if material.flow else [],
+        flow_says=_flow(material.flow) if material.flow and material.dialogues else "",
         chunks=[*material.packed.chunks, *chunks],
         index=_embedded(rows),
         style=Markup(style),  # noqa: S704  # a file of this package
@@ -262,10 +262,10 @@ def _readable(time: str) -> str:
     return time[:19].replace("T", " ")
 
 
-def _flow(flow: Flow, any_dialogues: bool) -> str:
+def _flow(flow: Flow) -> str:
     """What is said of delivery: that there is none, or what became of it."""
     if flow.metrics is None:
-        return "Nothing was to be delivered: no circuits, no backlog." if any_dialogues else ""
+        return "Nothing was to be delivered: no circuits, no backlog."
     return " ".join(_became(tract, getattr(flow.metrics, tract.value)) for tract in Tract)
 
 
