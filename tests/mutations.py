@@ -62,6 +62,7 @@ REFUSALS: Final = "tests/test_redis_refusals.py"
 DOCTOR: Final = "tests/test_doctor.py"
 OPERATIONS: Final = "tests/test_operations.py"
 LOST: Final = "tests/test_lost_tail.py"
+HOSTILE: Final = "tests/test_report_browser.py::TestHostileText::test_nothing_runs_of_what_a_dialogue_says"
 
 
 @dataclass(frozen=True)
@@ -1251,5 +1252,19 @@ MUTATIONS: Final = (
         (
             f"{BACKTEST}::TestWithTheSettingsThatWereInForce::test_it_comes_to_the_very_transitions_that_are_recorded",
         ),
+    ),
+    Mutation(
+        "end-the-element-of-a-report",
+        "interface/report/page.py",
+        '.replace("<", "\\\\u003c")',
+        "",
+        (HOSTILE,),
+    ),
+    Mutation(
+        "write-what-was-said-as-html",
+        "interface/report/page.js",
+        "made.append(text.slice(after));",
+        "made.innerHTML += text.slice(after);",
+        (HOSTILE,),
     ),
 )

@@ -43,12 +43,13 @@ class Bar(msgspec.Struct, frozen=True):
 
 
 class Band(msgspec.Struct, frozen=True):
-    """A stretch of a row, with the class that it has and what is told of it."""
+    """A stretch of a row, with the class that it has, what is told of it, and its height, 0.0 to 1.0."""
 
     first: float
     last: float
     name: str
     told: str
+    height: float = 1.0
 
 
 class Dot(msgspec.Struct, frozen=True):
@@ -184,7 +185,8 @@ def bands(width: int, x: Axis, rows: Mapping[str, Sequence[Band]], told: str) ->
                 continue
             seen.add(place)
             title = _tag("title", escape(band.told))
-            shape = {"x": left, "y": _TOP + number * ROW + 5, "width": wide, "height": ROW - 10}
+            tall = (ROW - 8) * band.height
+            shape = {"x": left, "y": _TOP + (number + 1) * ROW - 4 - tall, "width": wide, "height": tall}
             frame.draw(_tag("rect", title, **shape, class_=f"fill {band.name}"))
     frame.across()
     return frame.svg(told)

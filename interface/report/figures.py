@@ -254,18 +254,23 @@ _STATES: Final[Mapping[CircuitState, str]] = {
 }
 
 
+_HEIGHTS: Final = {CircuitState.CLOSED: 0.3, CircuitState.HALF_OPEN: 0.65, CircuitState.DISABLED: 0.3}
+"""What lets less through is taller, so that it is not told by colour alone."""
+
+
 def _circuits(flow: Flow, began: float, ended: float) -> Figure:
     title = "Circuits over time"
     if not any(flow.circuits.values()):
         note = "Both circuits were closed all the time: whatever was sent was let through."
         return Figure(title=title, note=note)
+    moves = many(sum(map(len, flow.circuits.values())), "transition")
     rows = {f"to {tract}": _states(moved, began, ended) for tract, moved in flow.circuits.items()}
     seen = {band.name for row in rows.values() for band in row}
     x = times(began, ended)
     told = "States of the circuits over time"
     return Figure(
         title=title,
-        note=f"{many(sum(map(len, flow.circuits.values())), 'transition')}. By the log's time.",
+        note=f"{moves}, by the log's time; the taller, the less is let in.",
         drawn=_drawn_full(lambda width: bands(width, x, rows, told)),
         key=[(state, f"{state.replace('_', ' ')}: {said}") for state, said in _STATES.items() if state in seen],
     )
@@ -275,10 +280,14 @@ def _states(moved: Sequence[tuple[int, CircuitState]], began: float, ended: floa
     entered = [(began, CircuitState.CLOSED), *((max(began, at / 1000), state) for at, state in moved)]
     left = [at for at, _ in entered[1:]] + [ended]
     return [
-        Band(first, min(last, ended), state, f"{state.replace('_', ' ')} for {duration((last - first) * 1000)}")
+        Band(first, min(last, ended), state, _lasted(state, last - first), _HEIGHTS.get(state, 1.0))
         for (first, state), last in zip(entered, left, strict=True)
         if first <= ended
     ]
+
+
+def _lasted(state: CircuitState, seconds: float) -> str:
+    return f"{state.replace('_', ' ')} for {duration(seconds * 1000)}"
 
 
 def _backlog(flow: Flow, metrics: DeliveryMetrics, x: Axis) -> Figure:
