@@ -7,10 +7,13 @@ from uuid import UUID
 from corpus_callosum import CircuitState, CorpusCallosum, Message, Tract
 from domain.message import Payload
 
-__all__ = ["ATTACKS", "LONG", "SMALL", "hostile", "make_log"]
+__all__ = ["ATTACKS", "HARMLESS", "LONG", "SMALL", "hostile", "make_log"]
 
 SMALL = 60
 """Dialogues of one to three messages, with attributes."""
+
+HARMLESS = "\u0645\u06cc\u200c\u0634\u0648\u062f \U0001f469\u200d\U0001f52c"
+"""A Persian word and a picture, both with a joiner in them."""
 
 LONG = 450
 """Messages of the longest dialogue; its last ones are an echo loop."""
@@ -51,7 +54,7 @@ def _forms(attack: str) -> list[Payload]:
 async def hostile(callosum: CorpusCallosum) -> UUID:
     """A dialogue in which every text is an attack."""
     attributes: dict[str, Payload] = {attack[:90]: attack[:90] for attack in ATTACKS}
-    dialogue = await callosum.open_dialogue(" ".join(ATTACKS)[:2000], attributes=attributes)
+    dialogue = await callosum.open_dialogue(f"{HARMLESS} {' '.join(ATTACKS)}"[:2000], attributes=attributes)
     messages = [
         Message(
             source=Tract.INTERNAL,

@@ -218,13 +218,12 @@ def index(document: str) -> Any:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def url(lasting_url: str, tmp_path: Path) -> str:
     runs = tmp_path / "runs.jsonl"
     said = [{"role": "user", "content": "Find it."}, CALL, RESULT]
     runs.write_text("\n".join(json.dumps({"reward": n, "messages": said[: n + 1]}) for n in range(3)))
-    url = f"sqlite:///{tmp_path}/log.db"
-    assert asked("import", str(runs), "--url", url).status == 0
-    return url
+    assert asked("import", str(runs), "--url", lasting_url).status == 0
+    return lasting_url
 
 
 def reported(url: str, out: Path, *words: str) -> Ended:

@@ -1,7 +1,6 @@
 """A report in a browser: nothing of it runs or is loaded, and it can be used by mouse and keyboard."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from selenium.webdriver import ActionChains, Keys
@@ -10,7 +9,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from tests.browser import MISSING, Browser, browsing
-from tests.reports import ATTACKS, LONG, SMALL, make_log
+from tests.reports import ATTACKS, HARMLESS, LONG, SMALL, make_log
 from tests.terminal import asked
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
@@ -99,7 +98,8 @@ class TestHostileText:
         opened(browser)
         escapes = set(browser.ask("return [...document.querySelectorAll('.escape')].map(one => one.textContent)"))
         assert {"\\u202e", "\\u2066", "\\u200b", "\\x00", "\\x1b", "\\ufeff", "\\u{e0041}", "\\u2028"} <= escapes
-        text = browser.ask("return document.getElementById('dialogue').textContent")
+        assert HARMLESS in the(browser, "#dialogue h2").text
+        text = browser.ask("return document.querySelector('.transcript').textContent")
         assert not {"\u202e", "\x00", "\x1b", "\u2028", "\u200b"} & set(text)
 
     def test_the_title_is_text(self, browser: Browser) -> None:
@@ -252,12 +252,15 @@ def test_charts_of_circuits_and_backlog_are_there(browser: Browser) -> None:
     assert any(text.startswith("Backlog over time") for text in charts)
 
 
-def test_it_is_printed_light_and_without_what_is_to_be_pressed(browser: Browser, tmp_path: Path) -> None:
+def test_it_is_printed_light_and_whole_and_without_what_is_to_be_pressed(browser: Browser) -> None:
     browser.prefer("dark")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
         assert browser.ask("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert not the(browser, "#filter").is_displayed()
-        assert the(browser, "#dialogues").is_displayed()
+        browser.ask("dispatchEvent(new Event('beforeprint'))")
+        assert len(rows(browser)) == ALL
+        browser.ask("dispatchEvent(new Event('afterprint'))")
+        assert len(rows(browser)) == 50
     finally:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -1,7 +1,7 @@
 "use strict";
 // Whatever agents said gets into this page as text nodes only. Nothing here writes HTML.
 (() => {
-  const ROWS = 50;
+  const ROWS = { screen: 50, paper: 1000 };
   const MESSAGES = 200;
   const LONG = { characters: 1500, lines: 24 };
   // Controls but tab and newline, separators of lines, marks that reorder text, and characters that nobody sees.
@@ -46,9 +46,10 @@
     return made;
   }
 
-  // Between two pictures a joiner makes one of them, and is seen by that.
+  // Joiners that change how pictures, or letters of some scripts, look are seen by that.
+  const JOINED = /(\p{Extended_Pictographic}\ufe0f?[\u{1f3fb}-\u{1f3ff}]?|(?![\x00-\x7f])[\p{L}\p{M}])$/u;
   const isJoiner = (text, at, found) =>
-    found === "\u200d" && /\p{Extended_Pictographic}\ufe0f?[\u{1f3fb}-\u{1f3ff}]?$/u.test(text.slice(Math.max(0, at - 6), at));
+    (found === "\u200c" || found === "\u200d") && JOINED.test(text.slice(Math.max(0, at - 6), at));
 
   const named = (pattern) => pattern.replaceAll("_", " ");
   const cut = (text, most) => (text.length > most ? [...text.slice(0, most)].slice(0, -1).join("") + "…" : text);
@@ -104,7 +105,7 @@
     { key: "findings", title: "Findings" },
     { key: "last", title: "Last activity", help: "the log's time, UTC", text: true },
   ];
-  const state = { key: null, descending: true, page: 0, subject: "", pattern: "", attribute: "", value: "" };
+  const state = { key: null, descending: true, page: 0, rows: ROWS.screen, subject: "", pattern: "", attribute: "", value: "" };
   let shownRows = dialogues;
 
   function cell(row, column) {
@@ -132,7 +133,7 @@
 
   function findingsCell(row) {
     const found = Object.entries(row.patterns).map(([pattern, number]) =>
-      element("span", { class: "tag found" }, `${number} ${named(pattern)}`));
+      element("span", { class: "tag found" }, named(pattern) + (number > 1 ? ` × ${number}` : "")));
     return element("td", { class: "number" }, row.findings ? element("div", { class: "tags" }, ...found) : "0");
   }
 
@@ -171,10 +172,10 @@
   function list() {
     shownRows = dialogues.filter(matches);
     if (state.key) shownRows.sort(compare);
-    const pages = Math.max(1, Math.ceil(shownRows.length / ROWS));
+    const pages = Math.max(1, Math.ceil(shownRows.length / state.rows));
     state.page = Math.min(state.page, pages - 1);
-    const first = state.page * ROWS;
-    const some = shownRows.slice(first, first + ROWS);
+    const first = state.page * state.rows;
+    const some = shownRows.slice(first, first + state.rows);
     header();
     byId("dialogues").tBodies[0].replaceChildren(
       ...some.map((row) => element("tr", {}, ...COLUMNS.map((column) => cell(row, column)))));
@@ -376,14 +377,22 @@
     button.hidden = false;
   }
 
-  // On paper nothing can be opened.
+  // On paper nothing can be opened, and no next page be asked for.
   function printing() {
     let closed = [];
+    let page = 0;
     addEventListener("beforeprint", () => {
+      page = state.page;
+      Object.assign(state, { page: 0, rows: ROWS.paper });
+      list();
       closed = [...document.querySelectorAll(".transcript details:not([open])")];
       for (const details of closed) details.open = true;
     });
-    addEventListener("afterprint", () => { for (const details of closed) details.open = false; });
+    addEventListener("afterprint", () => {
+      for (const details of closed) details.open = false;
+      Object.assign(state, { page, rows: ROWS.screen });
+      list();
+    });
   }
 
   theme();
