@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 OUTCOME := reward
 
-.PHONY: help demo test lint check stress bench mutate docs study clean
+.PHONY: help demo test lint check stress bench mutate docs study screenshots clean
 
 help:
 	@echo "make demo    two groups of agents talk over a bridge that is killed and restarted on the way"
@@ -13,6 +13,7 @@ help:
 	@echo "make stress  the long forms of the crash and load tests"
 	@echo "make bench   what writing and reading cost, beside bare sqlite3 and redis-py"
 	@echo "make mutate  break each guarantee in the code and see its test fail"
+	@echo "make screenshots  reports as a browser shows them, light and dark, wide and narrow, into build/screenshots"
 	@echo "make docs    write the generated documents anew"
 	@echo "make study   write docs/study.md anew, from TRANSCRIPTS=a file of runs"
 
@@ -44,6 +45,7 @@ bench: $(VENV)/development
 	$(BIN)/python benchmarks/bench_delivery.py
 	$(BIN)/python benchmarks/bench_rebuild.py
 	$(BIN)/python benchmarks/bench_gate.py
+	$(BIN)/python benchmarks/bench_report.py
 
 mutate: $(VENV)/development
 	$(BIN)/python tests/mutate.py
@@ -58,6 +60,10 @@ study: $(VENV)/development
 	@test -f "$(TRANSCRIPTS)" || { echo "Name a file of runs: make study TRANSCRIPTS=runs.jsonl"; exit 1; }
 	$(BIN)/python -m interface.study_document "$(TRANSCRIPTS)" $(OUTCOME) > docs/study.md.new
 	mv docs/study.md.new docs/study.md
+
+# TRANSCRIPTS=runs.jsonl has a report of these, too.
+screenshots: $(VENV)/development
+	$(BIN)/python -m tests.screenshots build/screenshots $(TRANSCRIPTS)
 
 clean:
 	rm -rf $(VENV)

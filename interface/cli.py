@@ -25,6 +25,7 @@ from interface.options import (
     FailureRate,
     Filled,
     FindingsAfter,
+    Force,
     Format,
     From,
     FsyncModes,
@@ -37,18 +38,21 @@ from interface.options import (
     OfStatus,
     OneDialogue,
     OneSequence,
+    Out,
     Outcome,
     OutFile,
     Positive,
     Seconds,
     Senders,
     ServerProgram,
+    SomeDialogues,
     Sort,
     SortedBy,
     Speed,
     Start,
     Stop,
     StudiedKind,
+    Title,
     To,
     Tried,
     Url,
@@ -417,6 +421,42 @@ def timeline(
     from interface.session import run
 
     run(show_timeline(kind, start, stop, limit, moment(as_of), filled=filled, json=json), url)
+
+
+@app.command()
+def report(
+    dialogues: SomeDialogues = None,
+    *,
+    out: Out = Path("report.html"),
+    kind: OfKind = None,
+    as_of: AsOf = None,
+    title: Title = None,
+    force: Force = False,
+    url: Url = None,
+    json: AsJson = False,
+) -> None:
+    """Write one page that shows what the log holds, for a browser.
+
+    Balance and coordination over time, findings, response times, circuits and backlog as charts; a list of the
+    dialogues to sort and to filter; each of them as a transcript. The page needs no network, and nothing that
+    agents said runs in it.
+    """
+    from interface.report.command import write_report
+    from interface.session import run
+
+    if dialogues and kind is not None:
+        raise typer.BadParameter("is for all dialogues, not for some.", param_hint="--kind")
+    writing = write_report(
+        dialogues or [],
+        out,
+        kind=kind,
+        as_of=moment(as_of),
+        title=title,
+        url=url,
+        force=force,
+        json=json,
+    )
+    run(writing, url)
 
 
 @app.command()

@@ -28,6 +28,7 @@ __all__ = [
     "FailureRate",
     "Filled",
     "FindingsAfter",
+    "Force",
     "Format",
     "From",
     "FsyncModes",
@@ -44,18 +45,21 @@ __all__ = [
     "OneDialogue",
     "OneSequence",
     "OneTract",
+    "Out",
+    "OutFile",
     "Outcome",
     "Positive",
-    "OutFile",
     "Seconds",
     "Senders",
     "ServerProgram",
+    "SomeDialogues",
     "Sort",
     "SortedBy",
     "Speed",
     "Start",
     "Stop",
     "StudiedKind",
+    "Title",
     "To",
     "Tried",
     "Url",
@@ -282,6 +286,10 @@ MaybeDialogue = Annotated[
     str | None,
     typer.Argument(metavar="DIALOGUE", help="Its id, or the beginning of it.", show_default="all"),
 ]
+SomeDialogues = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="DIALOGUE…", help="Their ids, or the beginnings of them.", show_default="all"),
+]
 OneSequence = Annotated[
     int,
     typer.Argument(
@@ -435,6 +443,8 @@ FindingsAfter = Annotated[
         callback=_position_after,
         metavar="POSITION|now",
         help="With --follow, begin with what began or grew beyond this position of the log, or from now on.",
+    ),
+]
 Chain = Annotated[
     str | None,
     typer.Option(
@@ -528,4 +538,10 @@ ServerProgram = Annotated[
         show_default="REDIS_SERVER_BIN, else the first on the path",
         help="The program to try: a redis-server or a valkey-server.",
     ),
+]
+Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write it.")]
+Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
+Title = Annotated[
+    str | None,
+    typer.Option("--title", metavar="TEXT", help="What to call it.", show_default="the log's name"),
 ]

@@ -68,6 +68,7 @@ DIRECTIONS: Final = "tests/test_directions.py"
 FOLLOWED: Final = "tests/test_follow_findings.py"
 EXPORT: Final = "tests/test_export.py"
 RESTORING: Final = "application/restoring.py"
+HOSTILE: Final = "tests/test_report_browser.py::TestHostileText::test_nothing_runs_of_what_a_dialogue_says"
 
 
 @dataclass(frozen=True)
@@ -1419,5 +1420,19 @@ MUTATIONS: Final = (
         "            dialogue.measures.add(direction, position, message.sent_at)\n",
         "            dialogue.measures.balance.add(direction, message.sent_at)\n",
         ("tests/test_steps.py::test_every_step_has_the_figures_of_a_query_as_of_it",),
+    ),
+    Mutation(
+        "end-the-element-of-a-report",
+        "interface/report/page.py",
+        '.replace("<", "\\\\u003c")',
+        "",
+        (HOSTILE,),
+    ),
+    Mutation(
+        "write-what-was-said-as-html",
+        "interface/report/page.js",
+        "made.append(text.slice(after));",
+        "made.innerHTML += text.slice(after);",
+        (HOSTILE,),
     ),
 )

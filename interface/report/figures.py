@@ -1,0 +1,321 @@
+"""Which charts the page has, and what is said where there is nothing to draw."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+import msgspec
+from markupsafe import Markup
+
+from domain.circuit import CircuitState
+from domain.dialogue import Kind
+from domain.response_times import ResponseTimes
+from domain.tract import Direction, Tract
+from interface.report.charts import FULL, NARROW, WIDE, Band, Bar, Dot, Line, bands, bars, dots, lines
+from interface.report.folding import RECENT, ScopeFold
+from interface.report.gather import Flow, Scope
+from interface.report.scales import Axis, bin_seconds, linear, logarithmic, ordinals, times
+from interface.text import duration, many
+from projections.answers import DeliveryMetrics
+
+__all__ = ["Figure", "flow_figures", "scope_figures"]
+
+BINS: Final = 60
+SPANS: Final = 300
+ORDINAL: Final = "message, by its place in the log"
+
+_WAYS: Final = {
+    Direction.INTERNAL_TO_EXTERNAL: ("out", "internal → external"),
+    Direction.EXTERNAL_TO_INTERNAL: ("back", "external → internal"),
+    Direction.INTRA: ("intra", "within a tract"),
+}
+# A tract's answers have the colour of what it sends, its backlog that of what is sent to it.
+_ANSWERS: Final = {Tract.INTERNAL: "out", Tract.EXTERNAL: "back"}
+_BACKLOGS: Final = {Tract.INTERNAL: "back", Tract.EXTERNAL: "out"}
+
+
+Draw: TypeAlias = Callable[[Callable[[int], Markup]], Mapping[str, Markup]]
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """A chart with what belongs to it.
+
+    Attributes:
+        drawn: its forms, by the place that they are for; none where there is nothing to draw, and `note` says why.
+        key: what the classes in it mean.
+    """
+
+    title: str
+    note: str
+    drawn: Mapping[str, Markup] = MappingProxyType({})
+    key: Sequence[tuple[str, str]] = ()
+
+
+def _drawn(draw: Callable[[int], Markup]) -> dict[str, Markup]:
+    return {"wide": draw(WIDE), "narrow": draw(NARROW)}
+
+
+def _drawn_full(draw: Callable[[int], Markup]) -> dict[str, Markup]:
+    """For a row of its own, where there is room for two beside each other."""
+    return {"full": draw(FULL), **_drawn(draw)}
+
+
+def scope_figures(scope: Scope) -> list[Figure]:
+    fold = scope.fold
+    times = _response_times(scope)
+    draw = _drawn if times.drawn else _drawn_full
+    return [*_measures(fold), _messages(fold, draw), times, _findings(scope)]
+
+
+def _measures(fold: ScopeFold) -> list[Figure]:
+    total = fold.balance.total_messages
+    x = ordinals(ORDINAL, total)
+    key = [("all", "over all messages so far"), ("recent", f"over the last {RECENT}")]
+    sampled = "" if len(fold.points) == total else f" Drawn at {len(fold.points):,} of {total:,} messages."
+    balance = [
+        Line("all", [(point.ordinal, point.balance) for point in fold.points]),
+        Line("recent", [(point.ordinal, point.recent_balance) for point in fold.points]),
+    ]
+    coordination = [
+        Line("all", [(point.ordinal, point.coordination) for point in fold.points]),
+        Line("recent", [(point.ordinal, point.recent_coordination) for point in fold.points]),
+    ]
+    share = linear("balance (0 to 1)", 0, 1)
+    figures = [
+        Figure(
+            title="Balance over time",
+            note=f"How evenly the two tracts take part: 1 is evenly, 0 is one alone.{sampled}",
+            drawn=_drawn(lambda width: lines(width, x, share, balance, "Balance, message by message")),
+            key=key,
+        )
+    ]
+    known = [value for line in coordination for _, value in line.points if value is not None]
+    title = "Coordination over time"
+    if not known:
+        note = "Not assessable: it takes 20 messages between the tracts, and both directions."
+        return [*figures, Figure(title=title, note=note)]
+    z = linear("coordination (standard deviations from chance)", min(0.0, *known), max(1.0, *known))
+    note = f"Far above 0 the tracts take turns, near 0 is chance, far below 0 are monologues.{sampled}"
+    told = "Coordination, message by message"
+    return [
+        *figures,
+        Figure(title=title, note=note, drawn=_drawn(lambda w: lines(w, x, z, coordination, told)), key=key),
+    ]
+
+
+def _messages(fold: ScopeFold, draw: Draw) -> Figure:
+    total = fold.balance.total_messages
+    ways = [way for way in _WAYS if any(block[way] for block in fold.blocks)]
+    key = [_WAYS[way] for way in ways]
+    if fold.untimed * 2 > total or _span(fold) < 1:
+        return _by_ordinal(fold, ways, key, draw)
+    first, last = _ends(fold)
+    size = bin_seconds(last - first, BINS)
+    counted = {way: Counter[int]() for way in ways}
+    for way in ways:
+        for second, count in fold.seconds[way].items():
+            counted[way][second // size] += count
+    places = sorted({place for counts in counted.values() for place in counts})
+    rate = 60 / size
+    stacks = [
+        Bar(place * size, (place + 1) * size, [(_WAYS[way][0], counted[way][place] * rate) for way in ways])
+        for place in places
+    ]
+    x = times(places[0] * size, (places[-1] + 1) * size)
+    y = linear("messages per minute", 0, max(sum(height for _, height in stack.parts) for stack in stacks))
+    left_out = f" Of {many(fold.untimed, 'message')} it is not known." if fold.untimed else ""
+    return Figure(
+        title="Messages per minute, by direction",
+        note=f"By the time they were sent; each bar is {duration(size * 1000)}.{left_out}",
+        drawn=draw(lambda width: bars(width, x, y, stacks, "Messages per minute, by direction")),
+        key=key,
+    )
+
+
+def _ends(fold: ScopeFold) -> tuple[int, int]:
+    seconds = [second for counts in fold.seconds.values() for second in counts]
+    return min(seconds), max(seconds) + 1
+
+
+def _span(fold: ScopeFold) -> int:
+    first, last = _ends(fold)
+    return last - first
+
+
+def _by_ordinal(fold: ScopeFold, ways: Sequence[Direction], key: Sequence[tuple[str, str]], draw: Draw) -> Figure:
+    total, size = fold.balance.total_messages, fold.block
+    stacks = [
+        Bar(
+            n * size + 0.5,
+            min((n + 1) * size, total) + 0.5,
+            [(_WAYS[way][0], 100 * block[way] / block.total()) for way in ways],
+        )
+        for n, block in enumerate(fold.blocks)
+    ]
+    x, y = ordinals(ORDINAL, total + 1), linear("share of messages (%)", 0, 100)
+    return Figure(
+        title="Messages by direction",
+        note=f"When they were sent is not known, so there is no rate; each bar is {many(size, 'message')}.",
+        drawn=draw(lambda width: bars(width, x, y, stacks, "Share of messages, by direction")),
+        key=key,
+    )
+
+
+def _response_times(scope: Scope) -> Figure:
+    title = "Response times"
+    fold = scope.fold
+    rows = {
+        f"{tract} answers": _quantiles(_ANSWERS[tract], fold.times[tract])
+        for tract in Tract
+        if fold.times[tract].longest
+    }
+    notes = [_answers(tract, fold.times[tract], scope.unanswered[tract]) for tract in Tract]
+    note = " ".join(notes)
+    if not rows:
+        return Figure(title=title, note=note)
+    values = [dot.value for row in rows.values() for dot in row]
+    x = logarithmic("time to answer (logarithmic)", min(values), max(values), duration)
+    told = "Percentiles of response times of each tract"
+    return Figure(
+        title=title,
+        note=f"{note} Percentiles are within 1 %.",
+        drawn=_drawn(lambda width: dots(width, x, rows, told)),
+        key=[(_ANSWERS[tract], f"the {tract} tract answers") for tract in Tract if fold.times[tract].longest],
+    )
+
+
+LEAST_MS: Final = 0.001
+"""Where a time of 0 is drawn on a logarithmic axis: at a microsecond, which is as short as any other is."""
+
+
+def _quantiles(name: str, answers: ResponseTimes) -> list[Dot]:
+    values = (("p50", answers.p50), ("p95", answers.p95), ("p99", answers.p99), ("max", answers.max))
+    return [
+        Dot(max(LEAST_MS, value), name, what, f"{what} {duration(value)}")
+        for what, value in values
+        if value is not None
+    ]
+
+
+def _answers(tract: Tract, answers: ResponseTimes, unanswered: int) -> str:
+    told = f"The {tract} tract: {many(answers.count, 'answer')}"
+    if answers.count:
+        told += f" (p50 {duration(answers.p50)}, p95 {duration(answers.p95)}, p99 {duration(answers.p99)},"
+        told += f" at most {duration(answers.max)})"
+    if answers.unknown:
+        told += f", and {answers.unknown:,} whose time is not known" if answers.count else " whose time is known"
+        told += "" if answers.count else f", {answers.unknown:,} where it is not"
+    if unanswered:
+        told += f"; {many(unanswered, 'open dialogue awaits', 'open dialogues await')} one"
+    return told + "."
+
+
+def _findings(scope: Scope) -> Figure:
+    rows: dict[str, list[Band]] = {}
+    if scope.episodes:
+        rows["emergence episode"] = [
+            Band(span.first, span.last + 1, "episode", f"Emergent from message {span.first:,} to {span.last:,}")
+            for span in scope.episodes
+        ]
+    for pattern, spans in scope.findings.items():
+        name = pattern.replace("_", " ")
+        rows[name] = [
+            Band(span.first, span.last + 1, "finding", f"{name} from message {span.first:,} to {span.last:,}")
+            for span in spans
+        ]
+    title = "Episodes and findings"
+    if not rows:
+        return Figure(title=title, note="No pattern was found, and no emergence episode.")
+    told = ", ".join(f"{len(found):,} × {name}" for name, found in rows.items())
+    x = ordinals(ORDINAL, scope.fold.balance.total_messages + 1)
+    note = f"From its first message to its last: {told}."
+    if scope.kind is Kind.RECORDED and scope.dialogues > 1 and scope.episodes:
+        note += " Runs are laid end to end here: the episodes are an artefact of that."
+    return Figure(
+        title=title, note=note, drawn=_drawn_full(lambda width: bands(width, x, rows, f"Where there are {told}"))
+    )
+
+
+def flow_figures(flow: Flow) -> list[Figure]:
+    if flow.metrics is None or flow.began is None or flow.ended is None:
+        return []
+    began = flow.began / 1000
+    ended = max(began + 1, flow.ended / 1000)
+    return [_circuits(flow, began, ended), _backlog(flow, flow.metrics, times(began, ended))]
+
+
+_STATES: Final[Mapping[CircuitState, str]] = {
+    CircuitState.CLOSED: "all is let through",
+    CircuitState.HALF_OPEN: "a few are tried",
+    CircuitState.OPEN: "nothing is let through",
+    CircuitState.FORCED_OPEN: "nothing, by hand",
+    CircuitState.DISABLED: "everything, by hand",
+}
+
+
+_HEIGHTS: Final = {CircuitState.CLOSED: 0.3, CircuitState.HALF_OPEN: 0.65, CircuitState.DISABLED: 0.3}
+"""What lets less through is taller, so that it is not told by colour alone."""
+
+
+def _circuits(flow: Flow, began: float, ended: float) -> Figure:
+    title = "Circuits over time"
+    if not any(flow.circuits.values()):
+        note = "Both circuits were closed all the time: whatever was sent was let through."
+        return Figure(title=title, note=note)
+    moves = many(sum(map(len, flow.circuits.values())), "transition")
+    rows = {f"to {tract}": _states(moved, began, ended) for tract, moved in flow.circuits.items()}
+    seen = {band.name for row in rows.values() for band in row}
+    x = times(began, ended)
+    told = "States of the circuits over time"
+    return Figure(
+        title=title,
+        note=f"{moves}, by the log's time; the taller, the less is let in.",
+        drawn=_drawn_full(lambda width: bands(width, x, rows, told)),
+        key=[(state, f"{state.replace('_', ' ')}: {said}") for state, said in _STATES.items() if state in seen],
+    )
+
+
+def _states(moved: Sequence[tuple[int, CircuitState]], began: float, ended: float) -> list[Band]:
+    entered = [(began, CircuitState.CLOSED), *((max(began, at / 1000), state) for at, state in moved)]
+    left = [at for at, _ in entered[1:]] + [ended]
+    return [
+        Band(first, min(last, ended), state, _lasted(state, last - first), _HEIGHTS.get(state, 1.0))
+        for (first, state), last in zip(entered, left, strict=True)
+        if first <= ended
+    ]
+
+
+def _lasted(state: CircuitState, seconds: float) -> str:
+    return f"{state.replace('_', ' ')} for {duration(seconds * 1000)}"
+
+
+def _backlog(flow: Flow, metrics: DeliveryMetrics, x: Axis) -> Figure:
+    most = max(count for history in flow.backlog.values() for _, count in history)
+    y = linear("messages on their way", 0, most)
+    shown = [tract for tract in Tract if flow.backlog[tract]]
+    curves = [Line(_BACKLOGS[tract], _most(flow.backlog[tract], x), steps=True) for tract in shown]
+    thinned = any(len(line.points) < len(flow.backlog[tract]) for tract, line in zip(shown, curves, strict=True))
+    spans = f" Drawn is the most in each of {SPANS} spans of time." if thinned else ""
+    peaks = ", ".join(f"{getattr(metrics, tract.value).backlog_peak:,} to {tract}" for tract in Tract)
+    return Figure(
+        title="Backlog over time",
+        note=f"At most it was {peaks}. By the log's time.{spans}",
+        drawn=_drawn_full(lambda width: lines(width, x, y, curves, "Messages on their way to each tract")),
+        key=[(_BACKLOGS[tract], f"to {tract}") for tract in shown],
+    )
+
+
+def _most(history: Sequence[tuple[int, int]], x: Axis) -> list[tuple[float, float | None]]:
+    """A curve in seconds up to the axis' end: all changes, or where they are many, the most of each span."""
+    changes = [(at / 1000, count) for at, count in history]
+    if len(changes) > SPANS:
+        size = (x.high - x.low) / SPANS
+        most: dict[int, int] = {}
+        for at, count in changes:
+            place = int((at - x.low) / size)
+            most[place] = max(most.get(place, 0), count)
+        last = max(most)
+        most[last + 1] = changes[-1][1]
+        changes = [(min(x.low + place * size, x.high), count) for place, count in sorted(most.items())]
+    return [(x.low, 0), *changes, (x.high, changes[-1][1])]

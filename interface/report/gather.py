@@ -1,0 +1,264 @@
+"""What the report needs of a log: asked of the service, all as of one position, and one pass over the messages."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from application.callosum import CorpusCallosum
+from application.read_side import Moment
+from domain.circuit import CircuitState
+from domain.dialogue import Dialogue, Kind
+from domain.errors import CallosumError
+from domain.gate import CircuitMoved, gate_id
+from domain.tract import Tract
+from interface.addressing import EVERY
+from interface.report.backlog import BacklogFold
+from interface.report.folding import DialogueFold, ScopeFold
+from interface.report.transcripts import Packed, Packer, shown
+from projections.answers import DeliveryMetrics, DialogueSummary, FindingSummary
+from projections.fold import Recorded
+
+__all__ = ["Flow", "Material", "NoSuchDialogueError", "Scope", "Span", "gather"]
+
+_TRACTS: Final = {gate_id(tract): tract for tract in Tract}
+
+
+class NoSuchDialogueError(CallosumError):
+    """A dialogue was asked for that is not in the log, or was not at that moment."""
+
+    def __init__(self, dialogue: UUID, position: int) -> None:
+        self.dialogue = dialogue
+        self.position = position
+        super().__init__(f"There is no dialogue {dialogue} in the log as of position {position}.")
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A stretch of messages, by their ordinals in the scope; both ends belong to it."""
+
+    first: int
+    last: int
+
+
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """The dialogues of one kind that the report is about.
+
+    Attributes:
+        assessable: how many of them are long enough for emergence.
+        unanswered: open dialogues that await a tract's answer.
+        episodes: of all of the kind, one after the other; of chosen dialogues, those within each.
+        findings: by pattern.
+    """
+
+    kind: Kind
+    dialogues: int
+    assessable: int
+    unanswered: Mapping[Tract, int]
+    fold: ScopeFold
+    episodes: Sequence[Span]
+    findings: Mapping[str, Sequence[Span]]
+
+
+class Flow(msgspec.Struct):
+    """Delivery over the whole log. Times are the log's, in milliseconds.
+
+    Attributes:
+        began, ended: of the first and the last event of a live dialogue, of a consumer or of a gate.
+        circuits: what state each circuit entered, and when, in order; before, it was closed.
+        backlog: of each tract, when the number of messages on their way changed, and to what.
+        metrics: of deliveries; None where nothing was ever to be delivered.
+    """
+
+    began: int | None = None
+    ended: int | None = None
+    circuits: dict[Tract, list[tuple[int, CircuitState]]] = msgspec.field(
+        default_factory=lambda: {tract: [] for tract in Tract}
+    )
+    backlog: Mapping[Tract, Sequence[tuple[int, int]]] = msgspec.field(default_factory=dict)
+    metrics: DeliveryMetrics | None = None
+
+
+class Material(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the page shows.
+
+    Attributes:
+        position: of the log, as of which all of it is.
+        at: the log's time of that position, in milliseconds; None for an empty log.
+        chosen: whether it is about some dialogues only.
+        dialogues: in the order of their first messages.
+        findings, folds: by dialogue.
+        scopes: of each kind that has messages.
+        flow: None where it is about some dialogues or recorded ones only, which tell nothing of it.
+    """
+
+    position: int
+    at: int | None
+    chosen: bool
+    dialogues: Sequence[DialogueSummary]
+    findings: Mapping[UUID, Sequence[FindingSummary]]
+    folds: Mapping[UUID, DialogueFold]
+    packed: Packed
+    scopes: Sequence[Scope]
+    flow: Flow | None
+
+
+async def gather(
+    callosum: CorpusCallosum,
+    *,
+    chosen: Collection[UUID],
+    kind: Kind | None,
+    as_of: Moment | None,
+    progress: Callable[[int, int], None],
+) -> Material:
+    """Ask for everything.
+
+    Args:
+        callosum: the service.
+        chosen: the dialogues that it is to be about; none: all.
+        kind: of them; None: both.
+        as_of: the moment; None: now.
+        progress: called now and then with (position, last position).
+
+    Raises:
+        NoSuchDialogueError
+    """
+    listed = await callosum.dialogues(kind=kind, limit=EVERY, as_of=as_of)
+    position = listed.position
+    summaries = {summary.dialogue: summary for summary in listed.dialogues}
+    for dialogue in chosen:
+        if dialogue not in summaries:
+            raise NoSuchDialogueError(dialogue, position)
+    if chosen:
+        summaries = {dialogue: summaries[dialogue] for dialogue in dict.fromkeys(chosen)}
+    dialogues = sorted(summaries.values(), key=lambda summary: summary.first_position)
+    findings = await _findings(callosum, dialogues, bool(chosen), kind, position)
+    reading = _Reading(dialogues, findings)
+    first, last = _range(dialogues, position) if chosen else (1, position)
+    async for event in callosum.replay(first, last):
+        reading.take(event)
+        if event.position % 1000 == 0:
+            progress(event.position, last)
+    scopes = [
+        await _scope(callosum, reading, of_kind, bool(chosen), position)
+        for of_kind, fold in reading.scopes.items()
+        if fold.balance.total_messages
+    ]
+    flow = None if chosen or kind is Kind.RECORDED else reading.flow
+    if flow is not None and any(reading.backlog.history.values()):
+        flow.backlog = reading.backlog.history
+        flow.metrics = await callosum.deliveries(as_of=position)
+    return Material(
+        position=position,
+        at=await _time_of(callosum, position),
+        chosen=bool(chosen),
+        dialogues=dialogues,
+        findings=findings,
+        folds=reading.folds,
+        packed=reading.packer.packed(),
+        scopes=scopes,
+        flow=flow,
+    )
+
+
+def _range(dialogues: Sequence[DialogueSummary], position: int) -> tuple[int, int]:
+    """The positions of all that was said in some dialogues, up to this one."""
+    first = min(summary.first_position for summary in dialogues)
+    return first, min(position, max(summary.last_position for summary in dialogues))
+
+
+async def _time_of(callosum: CorpusCallosum, position: int) -> int | None:
+    """The log's time of a position; None for 0."""
+    times = [event.at async for event in callosum.replay(max(1, position), position)]
+    return times[0] if times else None
+
+
+async def _findings(
+    callosum: CorpusCallosum, dialogues: Sequence[DialogueSummary], chosen: bool, kind: Kind | None, position: int
+) -> dict[UUID, list[FindingSummary]]:
+    found: dict[UUID, list[FindingSummary]] = {}
+    asked = [summary.dialogue for summary in dialogues] if chosen else [None]
+    for dialogue in asked:
+        answer = await callosum.findings(dialogue=dialogue, kind=kind, limit=EVERY, as_of=position)
+        for finding in answer.findings:
+            found.setdefault(finding.dialogue, []).append(finding)
+    return found
+
+
+class _Reading:
+    """What is kept of the events that pass by."""
+
+    def __init__(
+        self, dialogues: Sequence[DialogueSummary], findings: Mapping[UUID, Sequence[FindingSummary]]
+    ) -> None:
+        totals = dict.fromkeys(Kind, 0)
+        for summary in dialogues:
+            totals[summary.kind] += summary.total_messages
+        self.summaries = {summary.dialogue: summary for summary in dialogues}
+        self.scopes = {kind: ScopeFold(total) for kind, total in totals.items()}
+        self.folds = {dialogue: DialogueFold() for dialogue in self.summaries}
+        self.findings = findings
+        self.ordinals = {
+            (dialogue, sequence): 0
+            for dialogue, found in findings.items()
+            for finding in found
+            for sequence in (finding.first_sequence, finding.last_sequence)
+        }
+        self.packer = Packer()
+        self.flow = Flow()
+        self.backlog = BacklogFold()
+        self._recorded: set[UUID] = set()
+
+    def take(self, recorded: Recorded) -> None:
+        event = recorded.event
+        if isinstance(event, Dialogue.Opened) and event.kind is Kind.RECORDED:
+            self._recorded.add(event.originator_id)
+        if isinstance(event, Dialogue.Conveyed) and event.originator_id in self.folds:
+            self._convey(recorded, event)
+        if not isinstance(event, Dialogue.Event) or event.originator_id not in self._recorded:
+            self._flow(recorded)
+
+    def _convey(self, recorded: Recorded, event: Dialogue.Conveyed) -> None:
+        dialogue = event.originator_id
+        of_dialogue = self.folds[dialogue]
+        scope = self.scopes[self.summaries[dialogue].kind]
+        for sequence, message in enumerate(event.messages, event.first_sequence):
+            direction = message.direction
+            ordinal = scope.add(message, direction, of_dialogue.add(message, direction))
+            if (dialogue, sequence) in self.ordinals:
+                self.ordinals[dialogue, sequence] = ordinal
+            self.packer.add(dialogue, shown(message, direction, sequence, recorded))
+
+    def _flow(self, recorded: Recorded) -> None:
+        event, flow = recorded.event, self.flow
+        if flow.began is None:
+            flow.began = recorded.at
+        flow.ended = recorded.at
+        if isinstance(event, CircuitMoved):
+            transition = event.transition
+            flow.circuits[_TRACTS[event.originator_id]].append((transition.since, transition.state))
+        self.backlog.add(recorded)
+
+
+async def _scope(callosum: CorpusCallosum, reading: "_Reading", kind: Kind, chosen: bool, position: int) -> Scope:
+    of_kind = [summary for summary in reading.summaries.values() if summary.kind is kind]
+    spans: dict[str, list[Span]] = {}
+    for summary in of_kind:
+        for finding in reading.findings.get(summary.dialogue, ()):
+            first, last = finding.first_sequence, finding.last_sequence
+            span = Span(reading.ordinals[summary.dialogue, first], reading.ordinals[summary.dialogue, last])
+            spans.setdefault(finding.pattern, []).append(span)
+    return Scope(
+        kind=kind,
+        dialogues=len(of_kind),
+        assessable=sum(summary.emergence_assessable for summary in of_kind),
+        unanswered={tract: sum(summary.awaiting is tract for summary in of_kind) for tract in Tract},
+        fold=reading.scopes[kind],
+        episodes=[] if chosen else await _episodes(callosum, kind, position),
+        findings=dict(sorted(spans.items())),
+    )
+
+
+async def _episodes(callosum: CorpusCallosum, kind: Kind, position: int) -> list[Span]:
+    metrics = await callosum.consciousness_metrics(kind, episodes=EVERY, as_of=position)
+    return [Span(episode.first_message, episode.last_message) for episode in metrics.episodes]
