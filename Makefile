@@ -56,8 +56,9 @@ docs: $(VENV)/development
 	$(BIN)/python -m interface.gate_document > docs/gates.md.new
 	mv docs/gates.md.new docs/gates.md
 
-study: $(VENV)/development
+study:
 	@test -f "$(TRANSCRIPTS)" || { echo "Name a file of runs: make study TRANSCRIPTS=runs.jsonl"; exit 1; }
+	@$(MAKE) --no-print-directory $(VENV)/development
 	$(BIN)/python -m interface.study_document "$(TRANSCRIPTS)" $(OUTCOME) > docs/study.md.new
 	mv docs/study.md.new docs/study.md
 

@@ -25,7 +25,8 @@ LIKE_LENGTH: Final = 0.95
 OBSERVED: Final = (
     "This is one set of dialogues, observed as it is: a relation says that two things go together here, not that"
     " one makes the other, nor that it would be so elsewhere. Dialogues are taken as independent of each other;"
-    " where some are of the same task or by the same agent, the p-values are smaller than they should be."
+    " where some are of the same task or by the same agent, p-values may be too small. The correction is for the"
+    " tests of this study, and not for other outcomes that are tried."
 )
 
 
@@ -118,11 +119,11 @@ def interval(effect: Interval) -> str:
 
 
 def signed(value: float | None) -> str:
-    return "∞" if value is None else f"{value:+.2f}".replace("-", "−")
+    return "∞" if value is None else f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")  # + 0.0: never −0.00
 
 
 def points(effect: Interval) -> str:
-    estimate, low, high = (f"{100 * (one or 0.0):+.0f}".replace("-", "−") for one in _three(effect))
+    estimate, low, high = (f"{round(100 * (one or 0.0)):+d}".replace("-", "−") for one in _three(effect))
     return f"{estimate} points ({low} to {high})"
 
 

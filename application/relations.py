@@ -34,7 +34,7 @@ LEVEL: Final = 0.05
 FEWEST: Final = 5
 """Dialogues in a group below which nothing is tested."""
 PERMUTATIONS: Final = 9_999
-MANY: Final = 5_000
+MANY: Final = 2_000
 """Dialogues beyond which normal approximations are used, where every group has at least 50."""
 SEED: Final = 20_260_301
 """Where drawing begins; each test begins there anew, so that none depends on which others are made."""

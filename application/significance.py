@@ -3,7 +3,7 @@
 Intervals are of 95 %. A test by permutation takes every partition of the dialogues where there are at most 9,999
 of them, and is exact; otherwise it draws 9,999 with a fixed seed, and p is (b + 1)/(9,999 + 1) for b that are at
 least as extreme (Phipson and Smyth, 2010). Two-sided p is twice the smaller of the one-sided ones, at most 1. Of
-more than 5,000 dialogues, 50 or more in each group, normal approximations that allow for ties take its place:
+more than 2,000 dialogues, 50 or more in each group, normal approximations that allow for ties take its place:
 drawing takes minutes there, and is no closer.
 """
 

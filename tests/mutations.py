@@ -1265,6 +1265,23 @@ MUTATIONS: Final = (
         (f"{ADMISSION}::TestRefusing::test_how_many_were_refused_and_waited_is_recorded",),
     ),
     Mutation(
+        "correct-for-one-test-only",
+        "application/significance.py",
+        "(len(ps) - rank) * ps[place]",
+        "ps[place]",
+        (
+            "tests/test_study.py::test_of_pure_noise_hardly_more_than_one_study_of_twenty_finds_something",
+            "tests/test_significance.py::test_holm_corrects_step_by_step",
+        ),
+    ),
+    Mutation(
+        "draw-without-a-seed",
+        "application/significance.py",
+        "rng=np.random.default_rng(SEED)",
+        "rng=np.random.default_rng()",
+        ("tests/test_significance.py::test_drawn_partitions_are_close_to_all_and_always_the_same",),
+    ),
+    Mutation(
         "claim-that-an-estimate-is-exact",
         "projections/backtest.py",
         "        if self._guesses_from is None:\n            self._guesses_from = position\n",

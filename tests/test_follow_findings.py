@@ -90,10 +90,14 @@ async def test_only_what_is_wanted_is_told(projecting: CorpusCallosum) -> None:
         await anext(projecting.follow_findings(pattern="beauty"))
 
 
-@pytest.mark.parametrize("after", [-1, 2, 2**70])
-async def test_a_position_that_the_log_has_not_reached_is_refused(projecting: CorpusCallosum, after: int) -> None:
+@pytest.mark.parametrize(
+    ("after", "reason"), [(-1, "at least 0"), (2, "has not reached"), (2**70, "has not reached")]
+)
+async def test_a_position_that_the_log_has_not_reached_is_refused(
+    projecting: CorpusCallosum, after: int, reason: str
+) -> None:
     await projecting.open_dialogue("one")
-    with pytest.raises(InvalidCommandError, match="has not reached"):
+    with pytest.raises(InvalidCommandError, match=reason):
         await anext(projecting.follow_findings(after))
 
 

@@ -204,6 +204,12 @@ class TestNotTested:
         told = asked(dialogues([1, 0] * 10, lambda n: {"total_messages": n, "coordination_z": None}))
         assert self.why(told, "coordination_z") == "it is not known of any dialogue"
 
+    def test_what_is_known_in_one_group_only(self) -> None:
+        some = [float(n) if n % 2 else None for n in range(20)]
+        told = asked(dialogues([1, 0] * 10, lambda n: {"total_messages": n, "coordination_z": some[n]}))
+        why = "it is known of 10 and 0 dialogues; either group needs 5"
+        assert self.why(told, "coordination_z") == why
+
     def test_what_is_known_of_too_few_for_a_correlation(self) -> None:
         some = [float(n) if n < 9 else None for n in range(20)]
         told = asked(dialogues(list(range(20)), lambda n: {"total_messages": n, "coordination_z": some[n]}))
