@@ -4,7 +4,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -63,6 +63,8 @@ from interface.options import (
 from interface.projections import projections
 
 __all__ = ["app", "main"]
+
+FINDINGS_SHOWN: Final = 100
 
 app = typer.Typer(
     name="callosum",
@@ -241,7 +243,7 @@ def findings(
     *,
     dialogue: MaybeDialogue = None,
     pattern: OfPattern = None,
-    limit: Limit = 100,
+    limit: Limit = FINDINGS_SHOWN,
     as_of: AsOf = None,
     follow: Annotated[
         bool,
@@ -268,6 +270,8 @@ def findings(
         run(show_findings(dialogue, pattern, limit, moment(as_of), json=json), url)
     if as_of is not None:
         raise typer.BadParameter("asks for an earlier moment, and --follow for what comes.", param_hint="--as-of")
+    if limit != FINDINGS_SHOWN:
+        raise typer.BadParameter("is for a list, and --follow does not end.", param_hint="--limit")
     run(follow_findings(dialogue, pattern, position_after(after), json=json), url)
 
 

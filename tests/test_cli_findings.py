@@ -86,6 +86,7 @@ def test_following_from_now_on_leaves_history_out(tmp_path: Path, url: str) -> N
     [
         (["--after", "3"], "goes with --follow."),
         (["--follow", "--as-of", "3"], "--as-of"),
+        (["--follow", "--limit", "3"], "--limit"),
         (["--follow", "--after", "-1"], "'-1' is no position from 0 on, and not now."),
         (["--follow", "--after", "soon"], "'soon' is no position from 0 on, and not now."),
         (["--pattern", "beauty"], "repetition, echo_loop, monologue, dominance, balanced_dialogue, stall"),

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from corpus_callosum import CorpusCallosum, Receipt, Tract
+from corpus_callosum import CorpusCallosum, Receipt, Settings, Tract
 from domain.dialogue import Kind
 from domain.message import Message
 from projections.consciousness import Consciousness
@@ -143,3 +143,18 @@ async def test_a_stall_is_told_wherever_findings_are(projecting: CorpusCallosum)
     groups = (await projecting.grouped("team", Kind.LIVE, as_of=late)).groups
     assert [(one.value, one.patterns["stall"].dialogues) for one in groups] == [("a", 1), ("b", 0)]
     assert (await projecting.findings()).total == (await projecting.findings(as_of=receipt.position)).total == 0
+
+
+async def test_as_of_a_position_a_stall_is_judged_at_the_time_of_its_entry(lasting_url: str) -> None:
+    settings = Settings(url=lasting_url, patterns={"stall_seconds": 0.001})
+    async with CorpusCallosum.open(settings=settings) as callosum:
+        silent = await callosum.open_dialogue("nobody answers")
+        asked = await callosum.send(silent, **OUT)
+        at, position = {asked.position: 0}, asked.position
+        while at[position] < at[asked.position] + 1:  # until a millisecond has passed in the log
+            await callosum.open_dialogue("something else")
+            at = {event.position: event.at async for event in callosum.replay()}
+            position = max(at)
+        assert (await callosum.findings(pattern="stall", as_of=asked.position)).total == 0
+        [finding] = (await callosum.findings(pattern="stall", as_of=position)).findings
+        assert (finding.dialogue, finding.position) == (silent, position)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from corpus_callosum import CorpusCallosum, FindingSummary, InvalidCommandError, Settings, Tract
+from corpus_callosum import CorpusCallosum, FindingSummary, InvalidCommandError, ProjectionError, Settings, Tract
 from tests.scenario import message
 
 OUT: dict[str, Any] = {"source": Tract.INTERNAL, "target": Tract.EXTERNAL, "sender": "planner"}
@@ -117,6 +117,16 @@ async def test_another_processs_findings_are_followed(lasting_url: str) -> None:
         assert await told(coming, 1) == [("repetition", 1, 2)]
         await writing.send(dialogue, **OUT, payload="again")
         assert await told(coming, 1) == [("echo_loop", 1, 3)]
+
+
+async def test_a_pause_is_told(projecting: CorpusCallosum) -> None:
+    await looped(projecting, 2)
+    coming = projecting.follow_findings()
+    assert await told(coming, 1) == [("repetition", 1, 2)]
+    waiting = asyncio.ensure_future(anext(coming))
+    await projecting.projections.pause("consciousness")
+    with pytest.raises(ProjectionError, match="paused"):
+        await asyncio.wait_for(waiting, 20)
 
 
 class TestStalls:

@@ -270,11 +270,24 @@ async def test_a_follower_is_told_when_others_took_the_place(callosum: CorpusCal
 
 async def test_a_follower_of_findings_is_told_too(callosum: CorpusCallosum, server: Forgetful) -> None:
     dialogue = await callosum.open_dialogue("a subject")
-    server.remember()
+    await asyncio.to_thread(server.remember)
     await say(callosum, dialogue, "again", "again")
     findings = callosum.follow_findings()
     assert (await anext(findings)).pattern == "repetition"
     following = asyncio.ensure_future(anext(findings))
-    server.go_back()
+    await asyncio.to_thread(server.go_back)
     with pytest.raises(LogLostError):
         await asyncio.wait_for(following, 20)
+
+
+async def test_a_follower_of_findings_outlasts_a_server_that_is_away(
+    callosum: CorpusCallosum, server: Forgetful
+) -> None:
+    dialogue = await callosum.open_dialogue("a subject")
+    await say(callosum, dialogue, "again", "again")
+    findings = callosum.follow_findings()
+    assert (await anext(findings)).pattern == "repetition"
+    following = asyncio.ensure_future(anext(findings))
+    await asyncio.to_thread(server.remember)
+    await say(callosum, dialogue, "again")
+    assert (await asyncio.wait_for(following, 20)).pattern == "echo_loop"
