@@ -114,11 +114,15 @@ def _messages(fold: ScopeFold, draw: Draw) -> Figure:
             counted[way][second // size] += count
     places = sorted({place for counts in counted.values() for place in counts})
     rate = 60 / size
+    x = times(places[0] * size, (places[-1] + 1) * size)
     stacks = [
-        Bar(place * size, (place + 1) * size, [(_WAYS[way][0], counted[way][place] * rate) for way in ways])
+        Bar(
+            max(place * size, x.low),
+            min((place + 1) * size, x.high),
+            [(_WAYS[way][0], counted[way][place] * rate) for way in ways],
+        )
         for place in places
     ]
-    x = times(places[0] * size, (places[-1] + 1) * size)
     y = linear("messages per minute", 0, max(sum(height for _, height in stack.parts) for stack in stacks))
     left_out = f" Of {many(fold.untimed, 'message')} it is not known." if fold.untimed else ""
     return Figure(
