@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from uuid import UUID
 
-from corpus_callosum import CircuitState, CorpusCallosum, Message, Tract
+from corpus_callosum import CircuitState, CorpusCallosum, Message, Settings, Tract
 from domain.message import Payload
 
 __all__ = ["ATTACKS", "HARMLESS", "LONG", "SMALL", "hostile", "make_log"]
@@ -73,14 +73,16 @@ async def hostile(callosum: CorpusCallosum) -> UUID:
     return dialogue
 
 
+async def _errand(callosum: CorpusCallosum, n: int) -> None:
+    dialogue = await callosum.open_dialogue(f"errand {n}", attributes={"team": "ab"[n % 2], "number": n})
+    await callosum.send_many(dialogue, [_said(m, f"step {m} of errand {n}") for m in range(1, n % 3 + 2)])
+
+
 async def _fill(url: str) -> None:
-    async with CorpusCallosum.open(url) as callosum:
+    async with CorpusCallosum.open(settings=Settings(url=url, project=False)) as callosum:
         await hostile(callosum)
         await callosum.gates.force(Tract.EXTERNAL, CircuitState.DISABLED, by="the operator", why="to begin")
-        for n in range(SMALL):
-            attributes: dict[str, Payload] = {"team": "ab"[n % 2], "number": n}
-            dialogue = await callosum.open_dialogue(f"errand {n}", attributes=attributes)
-            await callosum.send_many(dialogue, [_said(m, f"step {m} of errand {n}") for m in range(1, n % 3 + 2)])
+        await asyncio.gather(*(_errand(callosum, n) for n in range(SMALL)))
         await callosum.gates.force(Tract.EXTERNAL, CircuitState.CLOSED, by="the operator", why="it went well")
         long = await callosum.open_dialogue("a long talk")
         talk: list[Payload] = [f"thought {n}" for n in range(LONG - 6)] + ["again", "no"] * 3

@@ -8,6 +8,7 @@ import pytest
 from markupsafe import Markup
 
 from interface.report.charts import NARROW, WIDE, Band, Bar, Dot, Line, bands, bars, dots, lines
+from interface.report.flow_figures import thinned
 from interface.report.scales import Axis, bin_seconds, linear, logarithmic, ordinals, times
 
 NOON = 1_772_366_400
@@ -65,6 +66,27 @@ class TestScales:
 
     def test_spans_are_round_and_few(self) -> None:
         assert [bin_seconds(span, 60) for span in (1, 60, 61, 3600, 10**6)] == [1, 1, 2, 60, 21_600]
+
+
+class TestThinning:
+    def test_of_few_changes_all_are_drawn(self) -> None:
+        axis = times(NOON, NOON + 100)
+        history = [(1000 * (NOON + n), n % 3) for n in range(5)]
+        curve = thinned(history, axis)
+        assert curve == [(NOON, 0), *((NOON + n, n % 3) for n in range(5)), (NOON + 100, 1)]
+
+    def test_of_many_the_most_in_each_span_is_and_what_it_left(self) -> None:
+        axis = times(NOON, NOON + 300)
+        burst = [(1000 * (NOON + 100) + n, n % 10) for n in range(1, 401)]
+        curve = thinned([*burst, (1000 * (NOON + 200), 7)], axis)
+        assert curve == [
+            (NOON, 0),
+            (NOON + 100, 9),
+            (NOON + 101, 0),
+            (NOON + 200, 7),
+            (NOON + 201, 7),
+            (NOON + 300, 7),
+        ]
 
 
 X, Y = linear("x (s)", 0, 10), linear("y (%)", 0, 100)

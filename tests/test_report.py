@@ -274,6 +274,16 @@ class TestCommand:
         assert "no circuits, no backlog" in document
 
 
+def test_whatever_times_a_file_claims_are_charted(tmp_path: Path) -> None:
+    times = ("0001-01-01T00:00:00Z", "2026-03-01T12:00:00Z", "9999-12-31T23:59:59Z")
+    said = [{"role": "user", "content": "a", "timestamp": time} for time in times]
+    (tmp_path / "runs.jsonl").write_text(json.dumps(said))
+    url = f"sqlite:///{tmp_path}/log.db"
+    assert asked("import", f"{tmp_path}/runs.jsonl", "--url", url).status == 0
+    assert reported(url, tmp_path / "page.html").status == 0
+    assert "Messages per minute" in (tmp_path / "page.html").read_text()
+
+
 @pytest.mark.skipif(not AIRLINE.exists(), reason="the shared transcripts are not here")
 def test_the_shared_transcripts_have_the_published_figures(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/log.db"

@@ -1,4 +1,4 @@
-"""Which charts the page has, and what is said where there is nothing to draw."""
+"""The charts of a scope's messages, and what is said where there is nothing to draw."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -8,21 +8,18 @@ from typing import Final, TypeAlias
 import msgspec
 from markupsafe import Markup
 
-from domain.circuit import CircuitState
 from domain.dialogue import Kind
 from domain.response_times import ResponseTimes
 from domain.tract import Direction, Tract
 from interface.report.charts import FULL, NARROW, WIDE, Band, Bar, Dot, Line, bands, bars, dots, lines
 from interface.report.folding import RECENT, ScopeFold
-from interface.report.gather import Flow, Scope
-from interface.report.scales import Axis, bin_seconds, linear, logarithmic, ordinals, times
+from interface.report.gather import Scope
+from interface.report.scales import bin_seconds, linear, logarithmic, ordinals, times
 from interface.text import duration, many
-from projections.answers import DeliveryMetrics
 
-__all__ = ["Figure", "flow_figures", "scope_figures"]
+__all__ = ["Figure", "drawn_across", "scope_figures"]
 
 BINS: Final = 60
-SPANS: Final = 300
 ORDINAL: Final = "message, by its place in the log"
 
 _WAYS: Final = {
@@ -30,9 +27,8 @@ _WAYS: Final = {
     Direction.EXTERNAL_TO_INTERNAL: ("back", "external → internal"),
     Direction.INTRA: ("intra", "within a tract"),
 }
-# A tract's answers have the colour of what it sends, its backlog that of what is sent to it.
+# A tract's answers have the colour of what it sends.
 _ANSWERS: Final = {Tract.INTERNAL: "out", Tract.EXTERNAL: "back"}
-_BACKLOGS: Final = {Tract.INTERNAL: "back", Tract.EXTERNAL: "out"}
 
 
 Draw: TypeAlias = Callable[[Callable[[int], Markup]], Mapping[str, Markup]]
@@ -56,7 +52,7 @@ def _drawn(draw: Callable[[int], Markup]) -> dict[str, Markup]:
     return {"wide": draw(WIDE), "narrow": draw(NARROW)}
 
 
-def _drawn_full(draw: Callable[[int], Markup]) -> dict[str, Markup]:
+def drawn_across(draw: Callable[[int], Markup]) -> dict[str, Markup]:
     """For a row of its own, where there is room for two beside each other."""
     return {"full": draw(FULL), **_drawn(draw)}
 
@@ -64,7 +60,7 @@ def _drawn_full(draw: Callable[[int], Markup]) -> dict[str, Markup]:
 def scope_figures(scope: Scope) -> list[Figure]:
     fold = scope.fold
     times = _response_times(scope)
-    draw = _drawn if times.drawn else _drawn_full
+    draw = _drawn if times.drawn else drawn_across
     return [*_measures(fold), _messages(fold, draw), times, _findings(scope)]
 
 
@@ -118,11 +114,15 @@ def _messages(fold: ScopeFold, draw: Draw) -> Figure:
             counted[way][second // size] += count
     places = sorted({place for counts in counted.values() for place in counts})
     rate = 60 / size
+    x = times(places[0] * size, (places[-1] + 1) * size)
     stacks = [
-        Bar(place * size, (place + 1) * size, [(_WAYS[way][0], counted[way][place] * rate) for way in ways])
+        Bar(
+            max(place * size, x.low),
+            min((place + 1) * size, x.high),
+            [(_WAYS[way][0], counted[way][place] * rate) for way in ways],
+        )
         for place in places
     ]
-    x = times(places[0] * size, (places[-1] + 1) * size)
     y = linear("messages per minute", 0, max(sum(height for _, height in stack.parts) for stack in stacks))
     left_out = f" Of {many(fold.untimed, 'message')} it is not known." if fold.untimed else ""
     return Figure(
@@ -233,89 +233,5 @@ def _findings(scope: Scope) -> Figure:
     if scope.kind is Kind.RECORDED and scope.dialogues > 1 and scope.episodes:
         note += " Runs are laid end to end here: the episodes are an artefact of that."
     return Figure(
-        title=title, note=note, drawn=_drawn_full(lambda width: bands(width, x, rows, f"Where there are {told}"))
+        title=title, note=note, drawn=drawn_across(lambda width: bands(width, x, rows, f"Where there are {told}"))
     )
-
-
-def flow_figures(flow: Flow) -> list[Figure]:
-    if flow.metrics is None or flow.began is None or flow.ended is None:
-        return []
-    began = flow.began / 1000
-    ended = max(began + 1, flow.ended / 1000)
-    return [_circuits(flow, began, ended), _backlog(flow, flow.metrics, times(began, ended))]
-
-
-_STATES: Final[Mapping[CircuitState, str]] = {
-    CircuitState.CLOSED: "all is let through",
-    CircuitState.HALF_OPEN: "a few are tried",
-    CircuitState.OPEN: "nothing is let through",
-    CircuitState.FORCED_OPEN: "nothing, by hand",
-    CircuitState.DISABLED: "everything, by hand",
-}
-
-
-_HEIGHTS: Final = {CircuitState.CLOSED: 0.3, CircuitState.HALF_OPEN: 0.65, CircuitState.DISABLED: 0.3}
-"""What lets less through is taller, so that it is not told by colour alone."""
-
-
-def _circuits(flow: Flow, began: float, ended: float) -> Figure:
-    title = "Circuits over time"
-    if not any(flow.circuits.values()):
-        note = "Both circuits were closed all the time: whatever was sent was let through."
-        return Figure(title=title, note=note)
-    moves = many(sum(map(len, flow.circuits.values())), "transition")
-    rows = {f"to {tract}": _states(moved, began, ended) for tract, moved in flow.circuits.items()}
-    seen = {band.name for row in rows.values() for band in row}
-    x = times(began, ended)
-    told = "States of the circuits over time"
-    return Figure(
-        title=title,
-        note=f"{moves}, by the log's time; the taller, the less is let in.",
-        drawn=_drawn_full(lambda width: bands(width, x, rows, told)),
-        key=[(state, f"{state.replace('_', ' ')}: {said}") for state, said in _STATES.items() if state in seen],
-    )
-
-
-def _states(moved: Sequence[tuple[int, CircuitState]], began: float, ended: float) -> list[Band]:
-    entered = [(began, CircuitState.CLOSED), *((max(began, at / 1000), state) for at, state in moved)]
-    left = [at for at, _ in entered[1:]] + [ended]
-    return [
-        Band(first, min(last, ended), state, _lasted(state, last - first), _HEIGHTS.get(state, 1.0))
-        for (first, state), last in zip(entered, left, strict=True)
-        if first <= ended
-    ]
-
-
-def _lasted(state: CircuitState, seconds: float) -> str:
-    return f"{state.replace('_', ' ')} for {duration(seconds * 1000)}"
-
-
-def _backlog(flow: Flow, metrics: DeliveryMetrics, x: Axis) -> Figure:
-    most = max(count for history in flow.backlog.values() for _, count in history)
-    y = linear("messages on their way", 0, most)
-    shown = [tract for tract in Tract if flow.backlog[tract]]
-    curves = [Line(_BACKLOGS[tract], _most(flow.backlog[tract], x), steps=True) for tract in shown]
-    thinned = any(len(line.points) < len(flow.backlog[tract]) for tract, line in zip(shown, curves, strict=True))
-    spans = f" Drawn is the most in each of {SPANS} spans of time." if thinned else ""
-    peaks = ", ".join(f"{getattr(metrics, tract.value).backlog_peak:,} to {tract}" for tract in Tract)
-    return Figure(
-        title="Backlog over time",
-        note=f"At most it was {peaks}. By the log's time.{spans}",
-        drawn=_drawn_full(lambda width: lines(width, x, y, curves, "Messages on their way to each tract")),
-        key=[(_BACKLOGS[tract], f"to {tract}") for tract in shown],
-    )
-
-
-def _most(history: Sequence[tuple[int, int]], x: Axis) -> list[tuple[float, float | None]]:
-    """A curve in seconds up to the axis' end: all changes, or where they are many, the most of each span."""
-    changes = [(at / 1000, count) for at, count in history]
-    if len(changes) > SPANS:
-        size = (x.high - x.low) / SPANS
-        most: dict[int, int] = {}
-        for at, count in changes:
-            place = int((at - x.low) / size)
-            most[place] = max(most.get(place, 0), count)
-        last = max(most)
-        most[last + 1] = changes[-1][1]
-        changes = [(min(x.low + place * size, x.high), count) for place, count in sorted(most.items())]
-    return [(x.low, 0), *changes, (x.high, changes[-1][1])]

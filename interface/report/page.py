@@ -22,7 +22,8 @@ from domain.dialogue import Kind
 from domain.measures import ASSESSABLE_ABOVE
 from domain.tract import Tract
 from interface.encoding import as_json
-from interface.report.figures import flow_figures, scope_figures
+from interface.report.figures import scope_figures
+from interface.report.flow_figures import flow_figures
 from interface.report.gather import Flow, Material, Scope
 from interface.report.transcripts import CHUNK, Place, compressed
 from interface.text import duration, log_time, many, visible

@@ -16,6 +16,11 @@ _SECONDS: Final = (
 """Round spans of time: seconds to a year."""
 
 
+_EARLIEST: Final = -62_135_596_800
+_LATEST: Final = 253_402_300_799
+"""The years 1 to 9999, which a datetime can tell."""
+
+
 class Axis(msgspec.Struct, frozen=True):
     """A direction of a chart.
 
@@ -82,7 +87,11 @@ def bin_seconds(span: float, most: int) -> int:
 
 
 def times(low: float, high: float, *, most: int = 5) -> Axis:
-    """A stretch of time in seconds since 1970; low < high. The label has the day where the ticks have not."""
+    """A stretch of time in seconds since 1970, of the years 1 to 9999; low < high.
+
+    The label has the day where the ticks have not.
+    """
+    low, high = max(low, _EARLIEST), min(high, _LATEST)
     size = bin_seconds(high - low, most)
     ticks = [(float(at), _tick(at, size)) for at in range(ceil(low / size) * size, floor(high) + 1, size)]
     label = "time (UTC)" if size >= 86_400 else f"time (UTC), {_days(low, high)}"
