@@ -64,6 +64,7 @@ OPERATIONS: Final = "tests/test_operations.py"
 LOST: Final = "tests/test_lost_tail.py"
 EXPORT: Final = "tests/test_export.py"
 RESTORING: Final = "application/restoring.py"
+RESTORED_STREAMS: Final = "application/restored_streams.py"
 
 
 @dataclass(frozen=True)
@@ -1270,14 +1271,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "take-what-stands-there-for-equal",
-        RESTORING,
+        RESTORED_STREAMS,
         "entry.topic == line.stored.topic and entry.state == line.stored.state",
         "entry.topic == line.stored.topic",
         (f"{EXPORT}::TestALineThatCannotBeRestored::test_has_another_content_than_the_log",),
     ),
     Mutation(
         "import-from-the-middle",
-        RESTORING,
+        RESTORED_STREAMS,
         "        if version != known.version + 1:\n",
         "        if version < known.version + 1:\n",
         (f"{EXPORT}::TestALineThatCannotBeRestored::test_is_of_an_aggregate_whose_beginning_is_missing",),
