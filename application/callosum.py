@@ -30,6 +30,7 @@ from application.read_side import Moment
 from application.reading import RecordedMessage
 from application.relations import Study
 from application.restoring import RestoreReport, restore
+from application.restoring import RestoreReport, import_log
 from application.round import Receipt
 from application.settings import Settings, emergence, patterns
 from application.steps import Replayed, steps
@@ -366,7 +367,8 @@ class CorpusCallosum:
 
         They keep ids, versions and times. What the log has already is passed over. It stops at the first line that
         is no event of an export, has another content than the log, or lacks what goes before; what was stored
-        until then stays. Nobody else should append meanwhile. Gates are set as the events tell.
+        until then stays. Nobody else should append meanwhile. Gates are set as the events tell. Cancelled, it ends
+        after the batch that is under way.
 
         Args:
             file: its path, or the file, opened to be read as bytes.
@@ -376,15 +378,8 @@ class CorpusCallosum:
             OSError: the file cannot be read; what was stored before stays.
         """
         parts = self._open
-
-        def run() -> RestoreReport:
-            if not isinstance(file, str | Path):
-                return restore(parts.log, str(getattr(file, "name", "export")), file, progress)
-            with Path(file).open("rb") as opened:
-                return restore(parts.log, str(file), opened, progress)
-
         async with parts.gates.held():
-            return await parts.reader.call(run)
+            return await import_log(parts.log, parts.reader, file, progress)
 
     # The read models. An answer includes at least position `at_least`; None: all that is stored when asked. Or it
     # is as of a moment: a position, or a time of the log's, which needs a time zone.

@@ -5,37 +5,35 @@ is made again, and a later export of the same log adds what is new. The gates fo
 these were recorded: log and store never say two things of a circuit. See docs/adr/0027.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from itertools import accumulate
-from typing import Final
+from pathlib import Path
+from threading import Event
+from typing import BinaryIO, Final
 from uuid import UUID
 
 import msgspec
 from eventsourcing.application import project_aggregate
-from eventsourcing.domain import CanInitAggregate
-from eventsourcing.persistence import StoredEvent
 
-from application.entries import Entry
-from application.exporting import Exported, LineError, read_line
+from application.exporting import LineError, read_line
 from application.log import DialogueLog
+from application.reading import Reader
 from application.recorder import AppendRefusedError, KeyedMessage
+from application.restored_streams import BrokenLineError, Line, Streams
 from application.round import gate_change
 from application.transcripts import BrokenLine
 from domain.circuit import CircuitState
-from domain.dialogue import MOST_MESSAGES_PER_EVENT, Dialogue
+from domain.dialogue import Dialogue
 from domain.gate import Gate
 from domain.message import content_digest
 
-__all__ = ["RestoreReport", "RestoredGate", "restore"]
+__all__ = ["RestoreReport", "RestoredGate", "import_log", "restore"]
 
 _MOST_EVENTS: Final = 256
 _MOST_BYTES: Final = 4 * 1024 * 1024
 """Of a batch, about: a line more than that ends it."""
-
-_MOST_KNOWN: Final = 50_000
-"""Aggregates whose last version is remembered; of others the log is asked."""
 
 _ATTEMPTS: Final = 5
 """Times that a batch is decided anew because somebody else appends to the same aggregates."""
@@ -72,36 +70,38 @@ class RestoreReport(msgspec.Struct):
     gates: list[RestoredGate] = msgspec.field(default_factory=list)
 
 
-class _Line(msgspec.Struct, frozen=True):
-    number: int
-    exported: Exported
-    stored: StoredEvent
+async def import_log(
+    log: DialogueLog, reader: Reader, file: str | Path | BinaryIO, progress: Callable[[RestoreReport], None]
+) -> RestoreReport:
+    """Add the events of an export, in a thread of the reader's. Cancelled, it ends after a batch.
 
-
-class _BrokenError(Exception):
-    """The import ends at this line."""
-
-    def __init__(self, number: int, reason: str) -> None:
-        super().__init__(reason)
-        self.number = number
-        self.reason = reason
-
-
-class _Known(msgspec.Struct, frozen=True):
-    """An aggregate as far as it is in the log, or goes before in the batch.
-
-    Attributes:
-        version: of its last event; 0: there is none.
-        said: messages up to there.
-        kind: what its topics begin with.
+    Raises:
+        OSError: the file cannot be read; what was stored before stays.
     """
+    cancelled = Event()
 
-    version: int
-    said: int
-    kind: str
+    def tell(report: RestoreReport) -> None:
+        progress(report)
+        if cancelled.is_set():
+            raise _CancelledError
+
+    def run() -> RestoreReport:
+        if not isinstance(file, str | Path):
+            return restore(log, file.name, file, tell)
+        with Path(file).open("rb") as opened:
+            return restore(log, str(file), opened, tell)
+
+    work = asyncio.ensure_future(reader.call(run))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        cancelled.set()
+        await asyncio.gather(work, return_exceptions=True)  # or it would go on, and nobody know of it
+        raise
 
 
-_NOTHING: Final = _Known(0, 0, "")
+class _CancelledError(Exception):
+    """Nobody waits for the rest of the import."""
 
 
 def restore(
@@ -124,7 +124,7 @@ def restore(
         while batch := task.take(lines):
             task.store(batch)
             progress(task.report)
-    except _BrokenError as broken:
+    except BrokenLineError as broken:
         task.report.broken = BrokenLine(file=name, line=broken.number, reason=broken.reason)
     task.report.gates = list(task.set_gates())
     return task.report
@@ -142,13 +142,13 @@ class _Restore:
     def __init__(self, log: DialogueLog) -> None:
         self.report = RestoreReport()
         self._log = log
-        self._known: OrderedDict[UUID, _Known] = OrderedDict()
+        self._streams = Streams(log)
         self._gates: dict[UUID, Gate] = {}
         self._last: tuple[int, int] = (0, 0)
 
-    def take(self, lines: Iterator[tuple[int, bytes]]) -> list[_Line]:
+    def take(self, lines: Iterator[tuple[int, bytes]]) -> list[Line]:
         """The next lines: as many as are worth one append."""
-        batch: list[_Line] = []
+        batch: list[Line] = []
         size = 0
         for number, line in lines:
             batch.append(self._line(number, line))
@@ -157,36 +157,35 @@ class _Restore:
                 break
         return batch
 
-    def _line(self, number: int, line: bytes) -> _Line:
+    def _line(self, number: int, line: bytes) -> Line:
         try:
             exported = read_line(line)
-            return _Line(number, exported, self._log.mapper.to_stored_event(exported.event))
+            return Line(number, exported, self._log.mapper.to_stored_event(exported.event))
         except LineError as error:
-            raise _BrokenError(number, str(error)) from None
+            raise BrokenLineError(number, str(error)) from None
         except (OverflowError, UnicodeEncodeError) as error:
-            raise _BrokenError(number, f"It cannot be stored: {error}.") from None
+            raise BrokenLineError(number, f"It cannot be stored: {error}.") from None
 
-    def store(self, batch: Sequence[_Line]) -> None:
+    def store(self, batch: Sequence[Line]) -> None:
         """Append what the log has not of these lines, all together."""
         for attempt in range(_ATTEMPTS):
-            fresh = self._missing(batch, asks=attempt > 0)
+            fresh = self._streams.missing(batch, asks=attempt > 0)
             try:
                 if fresh:
                     self._append(fresh)
             except AppendRefusedError as refusal:
-                self._known.clear()  # some of it was only meant
+                self._streams.forget()
                 self._refused(fresh, refusal, last=attempt == _ATTEMPTS - 1)
             else:
                 self.report.present += len(batch) - len(fresh)
-                self._forget()
                 return
 
-    def _refused(self, fresh: Sequence[_Line], refusal: AppendRefusedError, *, last: bool) -> None:
+    def _refused(self, fresh: Sequence[Line], refusal: AppendRefusedError, *, last: bool) -> None:
         """Somebody else was faster, or part of it is there; deciding it again tells, unless it is of no use."""
         if refusal.duplicates and not refusal.conflicts:
             duplicate = refusal.duplicates[0]
             line = next(line for line in fresh if line.stored.originator_id == duplicate.originator_id)
-            raise _BrokenError(
+            raise BrokenLineError(
                 line.number,
                 f"The idempotency key {duplicate.key!r} belongs to message {duplicate.sequence} of dialogue "
                 f"{duplicate.originator_id} already.",
@@ -194,133 +193,7 @@ class _Restore:
         if last:
             raise refusal
 
-    def _forget(self) -> None:
-        while len(self._known) > _MOST_KNOWN:
-            self._known.popitem(last=False)
-
-    def _missing(self, batch: Sequence[_Line], *, asks: bool) -> list[_Line]:
-        """The lines that the log does not have.
-
-        Args:
-            batch: the lines.
-            asks: whether the log is asked of every aggregate, not only of those that nothing is known of.
-        """
-        there = self._at_the_same_place(batch)
-        fresh: list[_Line] = []
-        before: set[UUID] = set()
-        for line in batch:
-            originator_id = line.exported.event.originator_id
-            entry = there.get(line.exported.position)
-            if entry is not None and _is_of(entry, line):
-                self._compare(line, entry)
-                self._learn(line, None)
-                continue
-            known = self._known.get(originator_id)
-            if known is None and line.stored.originator_version == 1 and not asks:
-                known = _NOTHING  # most often it is new, and if not, the append is refused
-            elif known is None or line.stored.originator_version <= known.version:
-                known = self._look(line, None if originator_id not in before else known)
-            elif asks and originator_id not in before:
-                known = self._look(line, None)
-            if line.stored.originator_version <= known.version:
-                continue
-            self._check(line, known)
-            self._learn(line, known)
-            before.add(originator_id)
-            fresh.append(line)
-        return fresh
-
-    def _at_the_same_place(self, batch: Sequence[_Line]) -> Mapping[int, Entry]:
-        """What the log has at the positions of these lines. In a log that began so, it is just these."""
-        first, last = batch[0].exported.position, batch[-1].exported.position
-        if last < first:
-            return {}
-        entries = self._log.recorder.select_entries(after=first - 1, limit=len(batch), stop=last)
-        return {entry.id: entry for entry in entries}
-
-    def _look(self, line: _Line, pending: _Known | None) -> _Known:
-        """What the log has of the line's aggregate, up to its version; compared, if it has that one.
-
-        `pending`: as far as it goes in the batch itself, where it is not in the log yet.
-        """
-        originator_id, version = line.exported.event.originator_id, line.stored.originator_version
-        entries = self._log.recorder.select_stream(originator_id, after=max(0, version - 2), limit=2)
-        for entry in entries:
-            if entry.originator_version == version:
-                self._compare(line, entry)
-                return self._learn(line, None)
-        if pending is not None:
-            raise _BrokenError(line.number, f"{_named(line)} comes twice, or after a later one of it.")
-        if not entries or entries[0].originator_version != version - 1:
-            return _NOTHING
-        kind = entries[0].topic.partition(".")[0]
-        return _Known(version - 1, self._said(originator_id, version - 1) if kind == Dialogue.TOPIC else 0, kind)
-
-    def _said(self, dialogue: UUID, version: int) -> int:
-        """How many messages its events up to that version have."""
-        while version > 0:
-            [recorded] = self._log.stream(dialogue, after=version - 1, limit=1)
-            if isinstance(recorded.event, Dialogue.Conveyed):
-                return recorded.event.first_sequence + len(recorded.event.messages) - 1
-            version -= 1
-        return 0
-
-    def _compare(self, line: _Line, entry: Entry) -> None:
-        """Raise unless the event in the log is that of the line."""
-        if entry.topic == line.stored.topic and entry.state == line.stored.state:
-            return
-        there, event = self._log.recorded(entry).event, line.exported.event
-        mapper = self._log.mapper
-        if type(there) is not type(event) or mapper.plain_state(there) != mapper.plain_state(event):
-            raise _BrokenError(
-                line.number, f"{_named(line)} has another content in the log, where it is at position {entry.id}."
-            )
-
-    def _check(self, line: _Line, known: _Known) -> None:
-        """Raise unless the line's event can follow on what is known."""
-        event, version = line.exported.event, line.stored.originator_version
-        if version != known.version + 1:
-            raise _BrokenError(
-                line.number,
-                f"{_named(line)} comes without the events before it, which are neither in the log nor in the file:"
-                f" the export begins in the middle of that {_kind(line)}.",
-            )
-        if isinstance(event, CanInitAggregate) != (version == 1) or known.kind not in {"", _kind(line)}:
-            raise _BrokenError(line.number, f"{_named(line)} cannot be a {line.stored.topic}.")
-        if isinstance(event, Dialogue.Conveyed):
-            if event.first_sequence != known.said + 1:
-                raise _BrokenError(
-                    line.number,
-                    f"{_named(line)} begins with message {event.first_sequence}, after message {known.said}.",
-                )
-            if not 1 <= len(event.messages) <= MOST_MESSAGES_PER_EVENT:
-                raise _BrokenError(
-                    line.number,
-                    f"It has {len(event.messages)} messages; 1 to {MOST_MESSAGES_PER_EVENT} are allowed.",
-                )
-
-    def _learn(self, line: _Line, known: _Known | None) -> _Known:
-        """Know the aggregate as of the line. `known`: before it; None: it is in the log already."""
-        event = line.exported.event
-        if isinstance(event, Dialogue.Conveyed):
-            said = event.first_sequence + len(event.messages) - 1
-        elif known is not None or line.stored.originator_version == 1:
-            said = known.said if known is not None else 0
-        else:
-            before = self._known.get(event.originator_id)
-            follows = before is not None and before.version == line.stored.originator_version - 1
-            if before is not None and follows:
-                said = before.said
-            elif isinstance(event, Dialogue.Event):
-                said = self._said(event.originator_id, line.stored.originator_version)
-            else:
-                said = 0
-        learned = _Known(line.stored.originator_version, said, _kind(line))
-        self._known[event.originator_id] = learned
-        self._known.move_to_end(event.originator_id)
-        return learned
-
-    def _append(self, fresh: Sequence[_Line]) -> None:
+    def _append(self, fresh: Sequence[Line]) -> None:
         gates = self._gates_after(fresh)
         times = [line.exported.at for line in fresh]
         positions = self._log.recorder.insert_events(
@@ -349,7 +222,7 @@ class _Restore:
         self.report.moved += sum(given != now for given, now in zip(times, kept, strict=True))
         self._last = positions[-1], kept[-1]
 
-    def _gates_after(self, fresh: Sequence[_Line]) -> dict[UUID, tuple[Gate, list[Gate.Event]]]:
+    def _gates_after(self, fresh: Sequence[Line]) -> dict[UUID, tuple[Gate, list[Gate.Event]]]:
         """The gates of which there are events, as they are after these, and the events."""
         gates: dict[UUID, tuple[Gate, list[Gate.Event]]] = {}
         for line in fresh:
@@ -375,21 +248,6 @@ class _Restore:
             usual = Gate.build(gate.tract, now=gate.created_on)
             if (gate.state, gate.settings) != (usual.state, usual.settings):
                 yield RestoredGate(gate.tract.value, gate.state, gate.settings.capacity, gate.by, gate.why)
-
-
-def _is_of(entry: Entry, line: _Line) -> bool:
-    return (entry.originator_id, entry.originator_version) == (
-        line.stored.originator_id,
-        line.stored.originator_version,
-    )
-
-
-def _kind(line: _Line) -> str:
-    return line.stored.topic.partition(".")[0]
-
-
-def _named(line: _Line) -> str:
-    return f"Version {line.stored.originator_version} of {_kind(line)} {line.stored.originator_id}"
 
 
 def _keys(number: int, event: object) -> list[KeyedMessage]:

@@ -35,7 +35,7 @@ integer of 64 bits, a finite float, text, bytes, or a list of, or a map from tex
 Beside the state an entry of the log has a *position* (its place in the log, dense from 1), *at* (the log's own
 time in milliseconds, never decreasing) and its link of the *chain*. The *timestamp* in the state is the clock of
 the process that decided the event. With `COMPRESSOR_TOPIC` or `CIPHER_KEY` set, the state is compressed, then
-encrypted, as a whole."""
+encrypted, as a whole. `callosum export` tells the same fields as JSON, structs as objects."""
 
 
 def catalogue(mapper: type[EventMapper] = EventMapper) -> str:

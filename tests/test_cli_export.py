@@ -8,7 +8,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from cloudevents.core.formats.json import JSONFormat
@@ -17,6 +19,8 @@ from cloudevents.core.v1.event import CloudEvent
 from corpus_callosum import CorpusCallosum
 from tests.history import live_history, plain_settings
 from tests.processes import ROOT
+from tests.redis_stores import shared_server
+from tests.servers import BINARIES, NO_SERVER
 from tests.terminal import Ended, asked, callosum, environment, on_a_terminal
 
 AIRLINE = ROOT.parent / "shared" / "data" / "airline-dialogues.jsonl"
@@ -151,13 +155,17 @@ class TestImporting:
     @pytest.mark.skipif(not AIRLINE.exists(), reason="the shared transcripts are not here")
     @pytest.mark.parametrize("form", ["jsonl", "cloudevents"])
     def test_the_shared_transcripts_measure_the_same(self, tmp_path: Path, form: str) -> None:
-        one, other = (f"sqlite:///{tmp_path}/{name}.db" for name in ("one", "other"))
-        assert asked("import", str(AIRLINE), "--url", one).status == 0
-        assert asked("export", "--format", form, "--out", f"{tmp_path}/log", "--url", one).status == 0
-        assert asked("import", f"{tmp_path}/log", "--url", other).status == 0
-        for command in _comparing(one):
-            answers = [asked(*command, "--json", "--url", of).out for of in (one, other)]
-            assert answers[0] == answers[1], command
+        """From SQLite to Redis and back."""
+        assert BINARIES, NO_SERVER
+        server = f"{shared_server(BINARIES[0]).url}?namespace={uuid4().hex}"
+        urls = [f"sqlite:///{tmp_path}/one.db", server, f"sqlite:///{tmp_path}/other.db"]
+        assert asked("import", str(AIRLINE), "--url", urls[0]).status == 0
+        for one, other in pairwise(urls):
+            assert asked("export", "--format", form, "--out", f"{tmp_path}/log", "--url", one).status == 0
+            assert asked("import", f"{tmp_path}/log", "--url", other).status == 0
+        for command in _comparing(urls[0]):
+            answers = {asked(*command, "--json", "--url", url).out for url in urls}
+            assert len(answers) == 1, command
 
 
 def _comparing(url: str) -> Sequence[Sequence[str]]:

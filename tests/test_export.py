@@ -1,5 +1,6 @@
 """A log that is exported and imported again is the same log."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -206,6 +207,30 @@ class TestALineThatCannotBeRestored:
         line, reason = await self.refused(lasting_url, told[2:], tmp_path)
         assert line == 1
         assert "neither in the log nor in the file" in reason
+
+
+async def test_an_import_that_is_cancelled_ends_and_can_be_made_again(
+    lasting_url: str, elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("application.restoring._MOST_EVENTS", 2)
+    async with opened(elsewhere) as source, opened(lasting_url) as callosum:
+        await _dialogue(source, 20)
+        told = await lines(source)
+        (tmp_path / "log").write_text("\n".join(told))
+        loop, reports = asyncio.get_running_loop(), []
+
+        def cancel(report: RestoreReport) -> None:
+            reports.append(report.events)
+            if len(reports) == 3:
+                loop.call_soon_threadsafe(task.cancel)
+                time.sleep(0.5)  # until it was
+
+        task = asyncio.create_task(callosum.import_log(tmp_path / "log", cancel))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(await everything(callosum)) == 6
+        report = await callosum.import_log(tmp_path / "log")
+        assert (report.events, report.present) == (15, 6)
 
 
 async def test_a_range_is_exported_by_positions_or_times(callosum: CorpusCallosum, tmp_path: Path) -> None:
