@@ -29,7 +29,6 @@ from application.projections import Projections
 from application.read_side import Moment
 from application.reading import RecordedMessage
 from application.relations import Study
-from application.restoring import RestoreReport, restore
 from application.restoring import RestoreReport, import_log
 from application.round import Receipt
 from application.settings import Settings, emergence, patterns
