@@ -3,6 +3,7 @@
 (() => {
   const ROWS = { screen: 50, paper: 1000 };
   const MESSAGES = 200;
+  const SUBJECT = 300;
   const LONG = { characters: 1500, lines: 24 };
   // Controls but tab and newline, separators of lines, marks that reorder text, and characters that nobody sees.
   const HARMFUL =
@@ -244,13 +245,15 @@
     const first = page * MESSAGES;
     const shown = await messages(dialogue, first, first + MESSAGES);
     if (location.hash.split("/")[1] !== dialogue.id) return;
-    const heading = element("h2", { tabindex: "-1", id: "subject-shown" }, said(dialogue.subject));
+    const heading = element("h2", { tabindex: "-1", id: "subject-shown" }, said(cut(dialogue.subject, SUBJECT)));
+    const whole = dialogue.subject.length > SUBJECT
+      ? element("details", {}, element("summary", {}, "The whole subject"), said(dialogue.subject)) : null;
     const pages = Math.ceil(dialogue.messages / MESSAGES);
     const steps = () => pages > 1 ? element("nav", { class: "pages", "aria-label": "Pages of the transcript" },
       ...pager(page, pages, (to) => { location.hash = place(dialogue.id, to * MESSAGES + 1); })) : null;
     byId("dialogue").replaceChildren(
       element("p", {}, element("a", { href: "#", class: "back-link" }, "← All dialogues"), " ", ...neighbours(dialogue)),
-      heading,
+      ...[heading, whole].filter((one) => one !== null),
       element("div", { class: "beside" },
         element("aside", { "aria-label": "Measures" }, facts(details), found(dialogue, details), attributes(details)),
         element("section", { "aria-label": "Transcript" }, steps(),
