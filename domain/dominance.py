@@ -54,9 +54,10 @@ class Dominance(msgspec.Struct):
         places = _places(first_sequence, directions, len(across))
         self.total += len(across)
         earlier = self.total - len(known) + 1
-        found = []
+        found, sequences = [], list[int]()
         for way, first, last in self._stretches(known):
-            begin, sequences = first - self.window + 1, [*self.sequences, *places]
+            sequences = sequences or [*self.sequences, *places]
+            begin = first - self.window + 1
             self._begin(way, sequences[begin], earlier + begin)
             found.append(self._grow(sequences[last], earlier + last))
         self.latest = known[-self.window :]
@@ -71,21 +72,22 @@ class Dominance(msgspec.Struct):
         A message changes a window by one. So where a direction lacks some messages, or has some too many, as many
         windows need not be looked at.
         """
-        limit = int(round(self.share * self.window, 9))
-        place = max(self.window - 1, len(self.latest))
-        while place < len(known):
-            out = known.count(_OUT, place - self.window + 1, place + 1)
-            lacking = limit + 1 - max(out, self.window - out)
+        window, end = self.window, len(known)
+        limit = int(round(self.share * window, 9))
+        place = max(window - 1, len(self.latest))
+        while place < end:
+            out = known.count(_OUT, place - window + 1, place + 1)
+            lacking = limit + 1 - (out if out + out > window else window - out)
             if lacking > 0:
                 place += lacking
                 continue
             first, direction = place, _OUT if out > limit else _BACK
-            while place < len(known):
-                beyond = known.count(direction, place - self.window + 1, place + 1) - limit
+            while place < end:
+                beyond = known.count(direction, place - window + 1, place + 1) - limit
                 if beyond <= 0:
                     break
                 place += beyond
-            yield direction, first, min(place, len(known)) - 1
+            yield direction, first, min(place, end) - 1
 
     def _begin(self, direction: int, first_sequence: int, first: int) -> None:
         """Another finding, unless one of this direction overlaps."""

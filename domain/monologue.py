@@ -12,7 +12,8 @@ from domain.tract import Direction
 __all__ = ["Monologue"]
 
 _INTRA: Final = bytes([Direction.INTRA])
-_EITHER_WAY: Final = tuple(bytes([way]) for way in Direction if way is not Direction.INTRA)
+_OUT: Final = bytes([Direction.INTERNAL_TO_EXTERNAL])
+_BACK: Final = bytes([Direction.EXTERNAL_TO_INTERNAL])
 _TURNS: Final = re.compile(rb"\x01[\x00\x01]*|\x02[\x00\x02]*")
 """Turns among directions: all that goes one way, and what is said within a tract meanwhile."""
 
@@ -54,7 +55,7 @@ class Monologue(msgspec.Struct):
         """Where to begin to look at turns: where no one is long enough, the last one is all that matters."""
         across = directions.translate(None, _INTRA)
         known = bytes([self.direction]) * min(self.count, self.messages) + across
-        if not across or any(way * self.messages in known for way in _EITHER_WAY):
+        if not across or _OUT * self.messages in known or _BACK * self.messages in known:
             return 0
         begin = len(directions.rstrip(_INTRA + across[-1:]))
         if begin:

@@ -86,7 +86,11 @@ def _found(item: tuple[tuple[UUID, str, int], tuple[Kind, Finding, int]]) -> dic
         "dialogue": str(dialogue),
         "detector": detector,
         "kind": kind.value,
-        **msgspec.structs.asdict(finding),
+        "first_sequence": finding.first_sequence,
+        "pattern": finding.pattern,
+        "last_sequence": finding.last_sequence,
+        "count": finding.count,
+        "why": finding.why,
         "position": position,
     }
 

@@ -62,8 +62,8 @@ class Wanted(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Raise InvalidCommandError for a pattern that nothing finds."""
-        if self.pattern is not None and self.pattern not in PATTERN_NAMES:
-            raise InvalidCommandError("pattern", f"is {self.pattern!r}; known are {', '.join(PATTERN_NAMES)}")
+        if self.pattern is not None:
+            named(self.pattern)
 
 
 class News(msgspec.Struct, frozen=True):
@@ -83,10 +83,17 @@ class News(msgspec.Struct, frozen=True):
 
 
 def named(pattern: str) -> ColumnElement[bool]:
-    """The stored findings that count as this pattern: of that name, or all of a detector for its general one."""
-    [(detector, names)] = [(detector, names) for detector, names in PATTERNS.items() if pattern in names]
-    of_detector = findings.c.detector == detector
-    return of_detector if pattern == names[0] else and_(of_detector, findings.c.pattern == pattern)
+    """The stored findings that count as this pattern: of that name, or all of a detector for its general one.
+
+    Raises:
+        InvalidCommandError: nothing finds such a pattern.
+    """
+    for detector, names in PATTERNS.items():
+        if pattern == names[0]:
+            return findings.c.detector == detector
+        if pattern in names:
+            return and_(findings.c.detector == detector, findings.c.pattern == pattern)
+    raise InvalidCommandError("pattern", f"is {pattern!r}; known are {', '.join(PATTERN_NAMES)}")
 
 
 def stalled(now: int, seconds: float) -> ColumnElement[bool]:

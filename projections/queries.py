@@ -118,7 +118,7 @@ class Queries:
         if status is not None:
             query = query.where(activities.c.status == status.value)
         if pattern is not None:
-            query = query.where(self._shows(Wanted(pattern=pattern)))
+            query = query.where(self._shows(pattern))
         column = query.selected_columns[sort.value]
         place = activities.c.last_position
         order = (column.desc().nulls_last(), place.desc()) if descending else (column.asc().nulls_last(), place)
@@ -147,12 +147,11 @@ class Queries:
         """The dialogues of a kind, by the values of one of their attributes."""
         return Grouping(self._position, by, kind, groups(self._connection, by, kind, self._stalled))
 
-    def _shows(self, wanted: Wanted) -> ColumnElement[bool]:
+    def _shows(self, pattern: str) -> ColumnElement[bool]:
         """The dialogues in which a pattern is found."""
-        assert wanted.pattern is not None, "it is asked for"
-        if wanted.pattern == STALL:
+        if pattern == STALL:
             return self._stalled
-        return dialogues.c.dialogue.in_(select(findings.c.dialogue).where(named(wanted.pattern)))
+        return dialogues.c.dialogue.in_(select(findings.c.dialogue).where(named(pattern)))
 
 
 _found = select(findings.c.dialogue).where(findings.c.dialogue == dialogues.c.dialogue)

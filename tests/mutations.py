@@ -1321,8 +1321,8 @@ MUTATIONS: Final = (
     Mutation(
         "take-eighty-percent-for-more",
         "domain/dominance.py",
-        "        limit = int(round(self.share * self.window, 9))\n",
-        "        limit = int(round(self.share * self.window, 9)) - 1\n",
+        "        limit = int(round(self.share * window, 9))\n",
+        "        limit = int(round(self.share * window, 9)) - 1\n",
         (
             f"{DIRECTIONS}::test_dominance_is_more_than_eighty_percent_of_fifty",
             f"{CONFORMANCE}::test_what_is_found_is_what_the_labels_say",
