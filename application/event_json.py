@@ -8,7 +8,7 @@ Numbers keep their kind and all their digits: 1 is an integer, 1.0 and -0.0 are 
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
@@ -19,6 +19,7 @@ import msgspec
 from eventsourcing.domain import CanInitAggregate
 
 from application.codec import EventMapper, events_of, stored_fields
+from application.upcasts import Upcast
 
 __all__ = ["event_from_json", "event_to_json", "is_topic"]
 
@@ -45,12 +46,31 @@ class _Form:
         self._own = msgspec.defstruct(event_class.__name__, own, kw_only=True)
 
     def event(self, originator_id: UUID, version: int, told: bytes | memoryview) -> Any:
-        by_name = self._decode(told)
-        if _MAY_BE_BYTES.search(told):
-            by_name = msgspec.convert(_read(msgspec.json.decode(told)), self._object)
-        own = msgspec.convert(by_name, self._own, from_attributes=True)
-        fields = {name: getattr(own, name) for name in self.names}
+        own = msgspec.convert(_by_name(told, self._object, self._decode), self._own, from_attributes=True)
+        return self.made(originator_id, version, {name: getattr(own, name) for name in self.names})
+
+    def made(self, originator_id: UUID, version: int, fields: dict[str, Any]) -> Any:
         return self.event_class(originator_id=originator_id, originator_version=version, **self._derived, **fields)
+
+
+class _OldForm:
+    """How the events of an old topic are read: an export may be older than the newest form of an event."""
+
+    def __init__(self, upcast: Upcast, newest: _Form) -> None:
+        self._upcast, self._newest = upcast, newest
+        self._object = _named_struct(upcast.state)
+        self._decode = msgspec.json.Decoder(self._object).decode
+
+    def event(self, originator_id: UUID, version: int, told: bytes | memoryview) -> Any:
+        by_name = _by_name(told, self._object, self._decode)
+        old = msgspec.convert(by_name, self._upcast.state, from_attributes=True)
+        return self._newest.made(originator_id, version, self._upcast.convert(old))
+
+
+def _by_name(told: bytes | memoryview, struct: type[Any], decode: Callable[[bytes | memoryview], Any]) -> Any:
+    if _MAY_BE_BYTES.search(told):
+        return msgspec.convert(_read(msgspec.json.decode(told)), struct)
+    return decode(told)
 
 
 def _fields(fields: list[msgspec.structs.FieldInfo]) -> list[tuple[str, Any, tuple[Any, ...]]]:
@@ -93,6 +113,7 @@ def _as_named(type_: Any, default: tuple[Any, ...]) -> tuple[Any, ...]:
 
 @cache
 def _forms() -> Mapping[str, _Form]:
+    """Of the events as they are stored today."""
     return {
         event_class.TOPIC: _Form(aggregate.TOPIC, event_class)  # type: ignore[attr-defined]  # all have one
         for aggregate in EventMapper.aggregates
@@ -100,9 +121,19 @@ def _forms() -> Mapping[str, _Form]:
     }
 
 
+@cache
+def _readable() -> Mapping[str, _Form | _OldForm]:
+    """Of all that were ever stored."""
+    old = {
+        upcast.topic: _OldForm(upcast, _forms()[upcast.event_class.TOPIC])  # type: ignore[attr-defined]  # likewise
+        for upcast in EventMapper.upcasts
+    }
+    return {**_forms(), **old}
+
+
 def is_topic(topic: str) -> bool:
-    """Whether it is one of the events that can be told and read."""
-    return topic in _forms()
+    """Whether it is one of the events that can be read."""
+    return topic in _readable()
 
 
 def event_to_json(event: Any) -> dict[str, Any]:
@@ -117,7 +148,7 @@ def event_from_json(topic: str, originator_id: UUID, version: int, told: bytes |
         KeyError: there is no such topic.
         ValueError: it is not told so (`msgspec.ValidationError` says where), or bytes are not base64.
     """
-    return _forms()[topic].event(originator_id, version, told)
+    return _readable()[topic].event(originator_id, version, told)
 
 
 def _told(value: Any) -> Any:

@@ -160,7 +160,7 @@ def _exported(  # noqa: PLR0917  # in the order of a line
 ) -> Exported:
     if not is_topic(topic):
         raise LineError(f"Its topic is {topic!r}, which is unknown here.")
-    if position < 1 or version < 1:
+    if not (0 < position < 2**63 and 0 < version < 2**63):
         raise LineError(f"Its position is {position} and its version {version}; both count from 1 on.")
     try:
         event = event_from_json(topic, originator_id, version, memoryview(told))

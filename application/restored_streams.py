@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -12,7 +12,9 @@ from eventsourcing.persistence import StoredEvent
 from application.entries import Entry
 from application.exporting import Exported
 from application.log import DialogueLog
+from domain.consumer import Consumer, consumer_id
 from domain.dialogue import MOST_MESSAGES_PER_EVENT, Dialogue
+from domain.gate import Gate, gate_id
 
 __all__ = ["BrokenLineError", "Line", "Streams"]
 
@@ -166,19 +168,12 @@ class Streams:
                 f"{line.named} comes without the events before it, which are neither in the log nor in the file:"
                 f" the export begins in the middle of that {line.kind}.",
             )
-        if isinstance(event, CanInitAggregate) != (version == 1) or known.kind not in {"", line.kind}:
+        begins = isinstance(event, CanInitAggregate)
+        if begins != (version == 1) or known.kind not in {"", line.kind} or _own_id(event) != event.originator_id:
             raise BrokenLineError(line.number, f"{line.named} cannot be a {line.stored.topic}.")
-        if isinstance(event, Dialogue.Conveyed):
-            if event.first_sequence != known.said + 1:
-                raise BrokenLineError(
-                    line.number,
-                    f"{line.named} begins with message {event.first_sequence}, after message {known.said}.",
-                )
-            if not 1 <= len(event.messages) <= MOST_MESSAGES_PER_EVENT:
-                raise BrokenLineError(
-                    line.number,
-                    f"It has {len(event.messages)} messages; 1 to {MOST_MESSAGES_PER_EVENT} are allowed.",
-                )
+        reason = _fault(event, known.said) if isinstance(event, Dialogue.Conveyed) else None
+        if reason is not None:
+            raise BrokenLineError(line.number, f"{line.named} {reason}.")
 
     def _learn(self, line: Line, before: _Known | None = None) -> _Known:
         """Know the aggregate as of the line."""
@@ -193,6 +188,28 @@ class Streams:
         learned = self._known[event.originator_id] = _Known(version, said, line.kind)
         self._known.move_to_end(event.originator_id)
         return learned
+
+
+def _own_id(event: Any) -> UUID:
+    """The id that the event's aggregate must have, where it is not any."""
+    if isinstance(event, Gate.Built):
+        return gate_id(event.tract)
+    if isinstance(event, Consumer.Joined):
+        return consumer_id(event.tract, event.name, event.generation)
+    own: UUID = event.originator_id
+    return own
+
+
+def _fault(event: Dialogue.Conveyed, said: int) -> str | None:
+    """Why these cannot be the messages after so many; None: they can."""
+    if event.first_sequence != said + 1:
+        return f"begins with message {event.first_sequence}, after message {said}"
+    if not 1 <= len(event.messages) <= MOST_MESSAGES_PER_EVENT:
+        return f"has {len(event.messages)} messages; 1 to {MOST_MESSAGES_PER_EVENT} are allowed"
+    for sequence, message in enumerate(event.messages, event.first_sequence):
+        if message.in_reply_to is not None and message.in_reply_to >= sequence:
+            return f"has message {sequence} reply to message {message.in_reply_to}, which is no earlier one"
+    return None
 
 
 def _is_of(entry: Entry, line: Line) -> bool:

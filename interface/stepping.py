@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 from rich.console import Console
+from rich.control import Control
+from rich.segment import ControlType
 from rich.text import Text
 
 from application.callosum import CorpusCallosum
@@ -25,6 +27,7 @@ __all__ = ["replay_log"]
 MOST_KEPT: Final = 1000
 """Steps to go back without folding again what goes before."""
 
+_BEGIN_LINE_ANEW: Final = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
 _HELP: Final = "Enter next   b back   g go to a position   p play or pause   q quit"
 
 
@@ -66,14 +69,9 @@ def step_lines(step: Replayed, *, full: bool, of_all: bool) -> Text:
     """The message as in a transcript, and below it the measures of its dialogue right after it."""
     text = Text("\n").join([*_heading(step, of_all), message_lines(step.message, full=full)])
     measures = step.measures
-    told = [
-        f"balance {measures.dialogue_balance_ratio:.3f}",
-        f"coordination {coordination(measures)}",
-        f"emergence {emergence(measures)}",
-    ]
-    if measures.awaiting is not None:
-        told.append(f"awaits {measures.awaiting}")
-    text.append("\n    " + "   ".join(told), "dim")
+    balance = f"balance {measures.dialogue_balance_ratio:.3f}   coordination {coordination(measures)}"
+    awaits = "" if measures.awaiting is None else f"   awaits {measures.awaiting}"
+    text.append(f"\n    {balance}\n    emergence {emergence(measures)}{awaits}", "dim")
     if measures.episode_since is not None:
         text.append(f"\n    in an emergence episode since #{measures.episode_since}", "dim")
     for finding in measures.findings:
@@ -192,7 +190,8 @@ class _Player:
             await self._move(number)
 
     def _prompt(self, typed: str) -> None:
-        self._out.print(Text(f"\rGo to position: {typed} \b"), end="")
+        self._out.control(_BEGIN_LINE_ANEW)
+        self._out.print(f"Go to position: {typed}", end="")
 
     async def _show(self, note: str) -> None:
         step = await self._history.at(self._number)

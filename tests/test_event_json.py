@@ -1,6 +1,7 @@
 """Events as JSON: nothing is lost, and no two events look the same."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,8 +13,10 @@ from eventsourcing.persistence import JSONTranscoder, StoredEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
+from application import event_json
 from application.codec import EventMapper
 from application.event_json import event_from_json, event_to_json
+from application.upcasts import Upcast
 from corpus_callosum import CorpusCallosum, Dialogue, Message, Tract
 from tests.history import PAYLOADS, digests, lines, live_history, plain_settings
 from tests.processes import ROOT
@@ -43,6 +46,25 @@ def stored(line: str) -> StoredEvent:
 def test_every_form_that_was_ever_stored_comes_back(line: str) -> None:
     event = MAPPER.to_domain_event(stored(line))
     assert MAPPER.plain_state(there_and_back(event)) == MAPPER.plain_state(event)
+
+
+class ClosedV0(msgspec.Struct, array_like=True):
+    timestamp: datetime
+
+
+def test_an_export_from_before_a_new_version_of_an_event_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def as_today(old: ClosedV0) -> dict[str, Any]:
+        return {"timestamp": old.timestamp, "reason": "unknown"}
+
+    upcast = Upcast("dialogue.ended.v1", ClosedV0, Dialogue.Closed, as_today)
+    monkeypatch.setattr(EventMapper, "upcasts", (upcast,))
+    event_json._readable.cache_clear()
+    told = b'{"timestamp":"2026-03-01T12:00:00Z"}'
+    try:
+        event = event_from_json("dialogue.ended.v1", DIALOGUE, 3, told)
+    finally:
+        event_json._readable.cache_clear()
+    assert event == Dialogue.Closed(DIALOGUE, 3, NOON, "unknown")
 
 
 KEYS = st.text(max_size=4) | st.sampled_from(["$base64", "$$base64", "$$$base64", "base64", "$"])

@@ -176,6 +176,10 @@ class TestALineThatCannotBeRestored:
             ('"first_sequence":2', '"first_sequence":3', "begins with message 3, after message 1"),
             ('"version":3', '"version":4', "begins in the middle of that dialogue"),
             ('"at":"', '"at":"x', "RFC3339"),
+            ('"position":3', f'"position":{2**63}', "both count from 1 on"),
+            ('"in_reply_to":null', '"in_reply_to":2', "reply to message 2, which is no earlier one"),
+            ('"messages":[', '"messages":[],"asked":[],"kept":[', "Expected `bool`"),
+            ('"version":3', '"version":1', "comes twice"),
             ('"timestamp":"', '"timestamp":"x', "RFC3339"),
         ],
     )
