@@ -239,24 +239,28 @@ class Admission:
         """Who comes later waits behind those who wait, though there may be room for it."""
         counts = Counter(message.target for message in messages)
         full = next((tract for tract in self._rooms if tract in counts and self._rooms[tract].in_use), None)
-        until, had_turn = self._loop.time() + patience, False
-        waited = full is not None and len(self._rooms[full]) > 0
-        if full is not None and waited:
-            self._of(full).waited += len(messages)
+        until, had_turn, waited = self._loop.time() + patience, False, False
         while True:
             try:
                 if full is None:
                     _, answer = await say()
                     return await answer
-                async with self._rooms[full].turn(counts[full], until=until, first=had_turn):
+                async with self._rooms[full].turn(
+                    counts[full], until=until, first=had_turn, waits=waited
+                ) as waits:
                     had_turn = True
+                    if waits and not waited:
+                        self._of(full).waited += len(messages)
+                        waited = True
                     _, answer = await say()
                     return await answer
             except BackpressureError as error:
-                if counts[error.tract] > error.capacity or self._loop.time() >= until:
-                    raise  # it never fits, or not in time
+                if counts[error.tract] > error.capacity:
+                    raise  # it never fits
                 if not waited:
                     self._of(error.tract).waited += len(messages)
+                if self._loop.time() >= until:
+                    raise
                 full, waited = error.tract, True
 
     def _count(self, refusal: _Refusal, messages: int) -> None:

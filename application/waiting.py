@@ -7,6 +7,7 @@ others have caught up (`Inbox.let_in`).
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -21,7 +22,7 @@ from application.errors import CallosumClosedError
 from application.inbox import ROOM_LEASE, Inbox, Level
 from application.passage import Passage
 from application.reading import Reader
-from domain.errors import BackpressureError
+from domain.errors import BackpressureError, CallosumError
 from domain.gate_settings import GateSettings
 from domain.tract import Tract
 
@@ -37,17 +38,21 @@ _ASK_AGAIN: Final = 0.02
 _STAY: Final = ROOM_LEASE / 2000
 """Seconds after which it is told that somebody waits, still."""
 
+_logger = logging.getLogger("callosum.waiting")
+
 
 class _Turn:
     """Of one sender, for `count` messages. `come` is set when it is to send, `over` when it has, or does not.
 
     Attributes:
         again: whether it had its turn before.
+        waits: whether there was no room for it, or somebody before it: then there is once the backlog is low.
     """
 
-    def __init__(self, count: int, *, again: bool) -> None:
+    def __init__(self, count: int, *, again: bool, waits: bool) -> None:
         self.count = count
         self.again = again
+        self.waits = waits
         self.come = asyncio.Event()
         self.over = asyncio.Event()
 
@@ -74,6 +79,8 @@ class WaitingRoom:
         self._line: deque[_Turn] = deque()
         self._changed = asyncio.Event()
         self._joined = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._tight_until = self._known_until = -ROOM_LEASE / 1000
         self._usher: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -82,31 +89,34 @@ class WaitingRoom:
 
     @property
     def in_use(self) -> bool:
-        """Whether who comes has to take its turn: somebody waits, or did a moment ago."""
-        return self._usher is not None and not self._usher.done()
+        """Whether who comes has to take its turn: somebody waits, or could not be let in a moment ago."""
+        return bool(self._line) or self._loop.time() < self._tight_until
 
     def look(self) -> None:
         """Something was settled: there may be room."""
         self._changed.set()
 
     @asynccontextmanager
-    async def turn(self, count: int, *, until: float, first: bool) -> AsyncIterator[None]:
+    async def turn(self, count: int, *, until: float, first: bool, waits: bool) -> AsyncIterator[bool]:
         """Wait until there may be room for so many messages, and hold it while the block lasts.
+
+        Gives whether it had to wait.
 
         Args:
             count: of messages.
             until: the loop's time up to which to wait.
             first: before all others: it had its turn, and somebody else was faster.
+            waits: whether it was refused.
 
         Raises:
             BackpressureError: it did not come to its turn in time.
             CallosumClosedError: the service was closed meanwhile.
         """
         self._check_open()
-        turn = _Turn(count, again=first)
+        turn = _Turn(count, again=first, waits=waits or bool(self._line))
         (self._line.appendleft if first else self._line.append)(turn)
         self._joined.set()
-        if not self.in_use:
+        if self._usher is None or self._usher.done():
             self._usher = asyncio.create_task(self._let_in())
         try:
             try:
@@ -116,7 +126,7 @@ class WaitingRoom:
                 told = self._last
                 raise BackpressureError(self._tract, told.backlog, told.capacity or 0, retry_after()) from None
             self._check_open()
-            yield
+            yield turn.waits
         finally:
             turn.over.set()
             if turn in self._line:
@@ -131,30 +141,42 @@ class WaitingRoom:
         self._closed = True
         for turn in self._line:
             turn.come.set()
-        if self._usher is not None and self.in_use:
+        if self._usher is not None and not self._usher.done():
             self._usher.cancel()
             await asyncio.gather(self._usher, return_exceptions=True)
             await self._leave()
 
     async def _let_in(self) -> None:
+        failures = 0
         while await self._somebody():
             self._changed.clear()
             try:
                 wanted = await self._wanted()
                 invited = [self._line.popleft() for _ in range(await self._allowed(wanted))]
-            except PersistenceError:
-                await self._told_within(_RETRY)
+            except CallosumClosedError:
+                return
+            except (PersistenceError, CallosumError) as error:
+                if failures == 0:
+                    _logger.warning("Who waits for room in the %s tract goes on to: %s", self._tract, error)
+                failures += 1
+                await asyncio.sleep(_RETRY)
                 continue
+            failures = 0
+            if self._line:
+                self._tight_until = self._loop.time() + ROOM_LEASE / 1000
             for turn in invited:
                 turn.come.set()
             await asyncio.gather(*(turn.over.wait() for turn in invited))
-            if not invited:
-                await self._told_within(_ASK_AGAIN if wanted else min(self._inbox.look_every or _STAY, _STAY))
+            if not invited and wanted:
+                await asyncio.sleep(_ASK_AGAIN)
+            elif not invited:
+                await self._told_within(min(self._inbox.look_every or _STAY, _STAY))
 
     async def _somebody(self) -> bool:
         """Whether somebody waits, or does within as long as the store remembers what was let in."""
         if not self._line:
             self._joined.clear()
+            self._known_until = self._loop.time()
             await self._leave()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._joined.wait(), ROOM_LEASE / 1000)
@@ -180,14 +202,22 @@ class WaitingRoom:
             return len(self._line)
         if self._line and self._line[0].count > capacity:
             return 1
-        if self._line and level.backlog > min(low, capacity - self._line[0].count):
+        if self._line and not self._has_room(self._line[0], capacity - level.backlog, low - level.backlog):
             return 0
         taken = accumulate(turn.count for turn in self._line)
         return sum(1 for _ in takewhile(lambda count: level.backlog + count <= capacity, taken))
 
+    def _has_room(self, head: _Turn, room: int, above_low: int) -> bool:
+        """For the first in line; who waits once goes on to wait until the backlog is low."""
+        head.waits |= head.count > room
+        return not head.waits or (head.count <= room and above_low >= 0)
+
     async def _allowed(self, wanted: int) -> int:
         """How many of those the others let go ahead. Who had its turn before has been counted."""
+        if wanted == 0 and self._loop.time() < self._known_until:
+            return 0
         counted = sum(turn.again for turn in islice(self._line, wanted))
         waiting = max(1, len(self._line))
         allowed = await self._reader.call(self._inbox.let_in, self._tract, self._id, wanted - counted, waiting)
+        self._known_until = self._loop.time() + _STAY
         return min(counted + allowed, len(self._line))

@@ -6,6 +6,7 @@ from time import perf_counter
 from uuid import UUID
 
 import pytest
+from eventsourcing.persistence import StoredEvent
 
 from application.admission import Admission, WhenFull
 from application.inbox import Inbox
@@ -16,12 +17,16 @@ from corpus_callosum import (
     Fail,
     Gate,
     InvalidCommandError,
+    Message,
     Subscription,
     Tract,
+    UnknownTopicError,
     Wait,
 )
+from domain.gate import gate_id
+from domain.gate_settings import GateSettings
 from tests.deliveries import bounded, following, message, say
-from tests.gates import counting, gate_events, guarded, put, until, waiting
+from tests.gates import ScriptedAgent, counting, gate_events, guarded, put, until, waiting
 
 
 async def ack(subscription: Subscription, count: int) -> list[object]:
@@ -182,6 +187,55 @@ class TestWaiting:
             async with callosum.subscribe(Tract.EXTERNAL, "tool") as subscription:
                 assert await ack(subscription, 2) == [0, "last"]
             await last
+
+    async def test_who_comes_after_those_who_waited_is_let_in_where_there_is_room(self, url: str) -> None:
+        async with guarded(url, capacity=10) as callosum:
+            dialogue = await callosum.open_dialogue("full")
+            await say(callosum, dialogue, *range(10))
+            waits = asyncio.create_task(put(callosum, dialogue, 10))
+            await waiting(callosum, 1)
+            async with callosum.subscribe(Tract.EXTERNAL, "tool") as subscription:
+                await ack(subscription, 3)
+            await waits
+            assert callosum._open.admission._rooms[Tract.EXTERNAL].in_use
+            await put(callosum, dialogue, 11, patience=1)
+
+    async def test_when_there_is_room_again_nobody_has_to_take_a_turn_any_more(self, url: str) -> None:
+        async with guarded(url, capacity=10) as callosum:
+            dialogue = await callosum.open_dialogue("full")
+            await say(callosum, dialogue, *range(10))
+            waits = asyncio.create_task(put(callosum, dialogue, 10))
+            await waiting(callosum, 1)
+
+            async def done(_: Message) -> None:
+                return None
+
+            async with callosum.attach(ScriptedAgent(done), Tract.EXTERNAL, "tool"), asyncio.timeout(10):
+                await waits
+                while callosum._open.admission._rooms[Tract.EXTERNAL].in_use:
+                    await put(callosum, dialogue, "more")
+
+    async def test_an_error_on_the_way_to_look_leaves_nobody_standing(
+        self, url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with guarded(url, capacity=1) as callosum:
+            dialogue = await callosum.open_dialogue("full")
+            await say(callosum, dialogue, 0)
+            room = callosum._open.admission._rooms[Tract.EXTERNAL]
+            settings, asked = room._settings, Counter[str]()
+
+            async def unreadable() -> GateSettings:
+                asked["settings"] += 1
+                if asked["settings"] == 1:
+                    raise UnknownTopicError(StoredEvent(gate_id(Tract.EXTERNAL), 3, "gate.later.v9", b""))
+                return await settings()
+
+            monkeypatch.setattr(room, "_settings", unreadable)
+            waits = asyncio.create_task(put(callosum, dialogue, 1))
+            async with callosum.subscribe(Tract.EXTERNAL, "tool") as subscription:
+                await ack(subscription, 1)
+                await waits
+        assert "gate.later.v9" in caplog.text
 
     async def test_what_can_never_have_room_is_refused_at_once(self, url: str) -> None:
         async with bounded(url, 2) as callosum:

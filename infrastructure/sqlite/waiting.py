@@ -37,7 +37,10 @@ class _Standing:
     def allows(self, wanted: int, waiting: int) -> int:
         if self.others is None:
             return wanted
-        return max(0, min(wanted, floor((self.others + 1 - self.rounds) * waiting)))
+        most = floor((self.others + 1 - self.rounds) * waiting)
+        if self.rounds <= self.others:
+            most = max(1, most)  # a fraction that was rounded must not keep back both
+        return max(0, min(wanted, most))
 
 
 class WaitingRooms:

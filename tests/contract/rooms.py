@@ -105,6 +105,11 @@ class RoomContract(InboxCase):
         rounds = [let_in[room] / waiting for room, waiting in rooms.items()]
         assert max(rounds) - min(rounds) <= 1 + 1e-6
 
+    def test_two_that_are_as_far_do_not_keep_each_other_back(self, inbox: Inbox) -> None:
+        assert inbox.let_in(OUT, "a", 2, 7) == 2
+        assert inbox.let_in(OUT, "b", 0, 1) == 0
+        assert inbox.let_in(OUT, "b", 1, 1) == 1, "2/7 + 1 - 2/7 is less than 1 in floating point"
+
     def test_who_comes_later_has_missed_nothing(self, inbox: Inbox) -> None:
         inbox.let_in(OUT, "a", 50, 1)
         assert inbox.let_in(OUT, "b", 9, 1) == 1
