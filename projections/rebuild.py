@@ -25,6 +25,7 @@ from projections.fold import EventLog, Projection, version_of
 from projections.folding import Folding, OnError
 from projections.model import (
     Checkpoint,
+    CheckpointMovedError,
     Difference,
     Model,
     digest,
@@ -217,7 +218,11 @@ class _Shadow:
 
     def step(self, stop: int | None) -> bool:
         before = self.folding.checkpoint.position
-        folded = self.folding.step(stop)
+        try:
+            folded = self.folding.step(stop)
+        except CheckpointMovedError:  # a runner has not heard yet that this one serves no more, and folds it, too
+            self.folding.resume()
+            return True
         self.messages += self.folding.weight if self.folding.checkpoint.position > before else 0
         return folded
 

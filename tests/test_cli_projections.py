@@ -134,7 +134,9 @@ def test_questions_as_of_a_moment(url: str, moment: str, messages: int) -> None:
     assert found["total_messages"] == messages
     listed = asked("dialogues", "--as-of", moment, "--json", "--url", url).json()
     assert [one["total_messages"] for one in listed["dialogues"]] == [messages]
-    assert asked("findings", "--as-of", moment, "--json", "--url", url).json()["total"] == messages // 2
+    found = asked("findings", "--as-of", moment, "--json", "--url", url).json()
+    stalled = moment.startswith("2100")  # nobody will have answered by then
+    assert found["total"] == messages // 2 + stalled
     counted = asked("deliveries", "--as-of", moment, "--json", "--url", url).json()
     assert counted["external"]["accepted"] == messages
     minutes = asked("timeline", "--kind", "live", "--as-of", moment, "--json", "--url", url).json()["minutes"]

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from projections.consciousness import Consciousness
 from projections.errors import NoEarlierGenerationError, RebuildUnderWayError
 from projections.feed import Feed
-from projections.fold import Recorded, version_of
+from projections.fold import Recorded, Unread, version_of
 from projections.folding import Folding, OnError
 from projections.model import CheckpointMovedError, Stored
 from projections.models import ReadModels, State
@@ -126,6 +127,30 @@ def test_retired_read_model_is_folded_no_further(models: ReadModels, log: Memory
     log.append(conveyed(A, 21, ask()))
     with pytest.raises(CheckpointMovedError):
         late.step()
+
+
+def test_rollback_goes_on_beside_a_runner_that_still_folds_the_former_one(
+    models: ReadModels, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(runner_of(log, models, small), log) as runner:
+        runner.wait_for(22, 20)
+    [former] = models.generations("consciousness")
+    late = Folding(Feed(log), models.model(former, small()), small(), OnError.FAIL)
+    late.resume()
+    rebuild(log, models, [small()])
+    head = log.append(conveyed(A, 21, ask()))
+    read, steps = log.page, [late.step]
+
+    def overtaken(**asked: Any) -> Sequence[Recorded | Unread]:
+        found = read(**asked)
+        if steps:
+            assert steps.pop()()
+        return found
+
+    monkeypatch.setattr(log, "page", overtaken)
+    assert rollback(log, models, small()).id == former.id
+    assert not steps
+    assert dump(models, small()) == folded(log, head)
 
 
 def test_rebuilds_leave_what_serves_another_definition(models: ReadModels, log: MemoryLog) -> None:

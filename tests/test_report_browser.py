@@ -174,7 +174,7 @@ class TestTranscript:
         assert at.get_attribute("id") == f"message-{LONG - 1}"
         assert "marked" in (at.get_attribute("class") or "")
         assert "echo loop ends" in the(browser, ".transcript").text
-        the(browser, ".findings a").click()
+        browser.find_element(By.PARTIAL_LINK_TEXT, "echo loop").click()
         until(browser, lambda: browser.current_url.endswith(f"/{LONG - 5}"))
 
     def test_a_link_to_nothing_says_so(self, browser: Browser, page: str) -> None:
