@@ -5,6 +5,7 @@ import gzip
 import json
 from base64 import b64decode
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from re import findall, search
 from typing import Any
@@ -12,11 +13,13 @@ from uuid import UUID
 
 import pytest
 
-from corpus_callosum import CircuitState, CorpusCallosum, Dialogue, Kind, Message, Tract
+from application.read_side import Moment
+from corpus_callosum import CircuitState, CorpusCallosum, Dialogue, Kind, Message, Settings, Tract
 from domain.message import Payload
 from domain.response_times import ResponseTimes
 from interface.report.backlog import BacklogFold
 from interface.report.gather import Material, NoSuchDialogueError, gather
+from interface.report.page import page
 from interface.report.transcripts import Packer, Part, shown, shown_payload
 from projections.answers import ResponseTime
 from tests.terminal import ROOT, Ended, asked
@@ -49,7 +52,7 @@ async def talk(callosum: CorpusCallosum, subject: str, count: int) -> UUID:
     return dialogue
 
 
-async def material(callosum: CorpusCallosum, *chosen: UUID, as_of: int | None = None) -> Material:
+async def material(callosum: CorpusCallosum, *chosen: UUID, as_of: Moment | None = None) -> Material:
     return await gather(callosum, chosen=chosen, kind=None, as_of=as_of, progress=lambda _position, _last: None)
 
 
@@ -107,6 +110,24 @@ async def test_all_is_as_of_one_position(opened: CorpusCallosum) -> None:
     assert (found.position, len(found.dialogues), len(found.packed.places)) == (2, 1, 1)
     with pytest.raises(NoSuchDialogueError):
         await material(opened, later, as_of=2)
+
+
+async def test_a_stall_is_among_what_the_rows_count_and_what_was_found(tmp_path: Path) -> None:
+    settings = Settings(url=f"sqlite:///{tmp_path}/log.db", patterns={"stall_seconds": 0.001})
+    async with CorpusCallosum.open(settings=settings) as callosum:
+        dialogue = await talk(callosum, "a", 1)
+        await talk(callosum, "b", 1)
+        while (await callosum.findings(pattern="stall")).total < 2:
+            pass
+        for found, stalls in ((await material(callosum), 2), (await material(callosum, dialogue), 1)):
+            [scope] = found.scopes
+            assert len(scope.findings["stall"]) == stalls
+            document = page(found, title="a", log="a", written=datetime.now(UTC))
+            assert [(row["findings"], row["patterns"]) for row in index(document)] == [(1, {"stall": 1})] * stalls
+        to_come = datetime.now(UTC) + timedelta(days=1)
+        assert len((await material(callosum, as_of=to_come)).scopes[0].findings["stall"]) == 2
+        as_of_the_last = await material(callosum, as_of=found.position)
+        assert as_of_the_last.findings[as_of_the_last.dialogues[-1].dialogue] == []
 
 
 async def test_it_can_be_about_some_dialogues(opened: CorpusCallosum) -> None:

@@ -1,6 +1,7 @@
 """What the report needs of a log: asked of the service, all as of one position, and one pass over the messages."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -17,11 +18,12 @@ from interface.addressing import EVERY
 from interface.report.backlog import BacklogFold
 from interface.report.folding import DialogueFold, ScopeFold
 from interface.report.transcripts import Packed, Packer, shown
-from projections.answers import DeliveryMetrics, DialogueSummary, FindingSummary
+from projections.answers import DeliveryMetrics, DialogueList, DialogueSummary, FindingList, FindingSummary
 from projections.fold import Recorded
 
 __all__ = ["Flow", "Material", "NoSuchDialogueError", "Scope", "Span", "gather"]
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TRACTS: Final = {gate_id(tract): tract for tract in Tract}
 
 
@@ -123,16 +125,15 @@ async def gather(
     Raises:
         NoSuchDialogueError
     """
-    listed = await callosum.dialogues(kind=kind, limit=EVERY, as_of=as_of)
+    moment = await _fixed(callosum, as_of)
+    listed = await callosum.dialogues(kind=kind, limit=EVERY, as_of=moment)
+    found = await callosum.findings(kind=kind, limit=EVERY, as_of=moment)
+    while found.position != listed.position:  # appended within the millisecond of that moment
+        listed = await callosum.dialogues(kind=kind, limit=EVERY, as_of=moment)
+        found = await callosum.findings(kind=kind, limit=EVERY, as_of=moment)
     position = listed.position
-    summaries = {summary.dialogue: summary for summary in listed.dialogues}
-    for dialogue in chosen:
-        if dialogue not in summaries:
-            raise NoSuchDialogueError(dialogue, position)
-    if chosen:
-        summaries = {dialogue: summaries[dialogue] for dialogue in dict.fromkeys(chosen)}
-    dialogues = sorted(summaries.values(), key=lambda summary: summary.first_position)
-    findings = await _findings(callosum, dialogues, bool(chosen), kind, position)
+    dialogues = _about(listed, chosen)
+    findings = _by_dialogue(dialogues, found)
     reading = _Reading(dialogues, findings)
     first, last = _range(dialogues, position) if chosen else (1, position)
     async for event in callosum.replay(first, last):
@@ -173,16 +174,36 @@ async def _time_of(callosum: CorpusCallosum, position: int) -> int | None:
     return times[0] if times else None
 
 
-async def _findings(
-    callosum: CorpusCallosum, dialogues: Sequence[DialogueSummary], chosen: bool, kind: Kind | None, position: int
-) -> dict[UUID, list[FindingSummary]]:
-    found: dict[UUID, list[FindingSummary]] = {}
-    asked = [summary.dialogue for summary in dialogues] if chosen else [None]
-    for dialogue in asked:
-        answer = await callosum.findings(dialogue=dialogue, kind=kind, limit=EVERY, as_of=position)
-        for finding in answer.findings:
-            found.setdefault(finding.dialogue, []).append(finding)
-    return found
+async def _fixed(callosum: CorpusCallosum, as_of: Moment | None) -> Moment:
+    """That moment, as one at which nothing changes any more: stalls depend on when it is asked.
+
+    Now, or what is yet to come, is the present time; or the time of the log's last entry, if by the clock of who
+    wrote that it is later.
+    """
+    if isinstance(as_of, int):
+        return as_of
+    last = (await callosum.dialogues(limit=1)).position
+    now = max(datetime.now(UTC), _EPOCH + timedelta(milliseconds=await _time_of(callosum, last) or 0))
+    return now if as_of is None else min(as_of, now)
+
+
+def _about(listed: DialogueList, chosen: Collection[UUID]) -> list[DialogueSummary]:
+    """The chosen dialogues, or all if none is; in the order of their first messages."""
+    summaries = {summary.dialogue: summary for summary in listed.dialogues}
+    for dialogue in chosen:
+        if dialogue not in summaries:
+            raise NoSuchDialogueError(dialogue, listed.position)
+    wanted = [summaries[dialogue] for dialogue in dict.fromkeys(chosen)] if chosen else summaries.values()
+    return sorted(wanted, key=lambda summary: summary.first_position)
+
+
+def _by_dialogue(dialogues: Sequence[DialogueSummary], found: FindingList) -> dict[UUID, list[FindingSummary]]:
+    """Of these dialogues, what was found in them."""
+    findings: dict[UUID, list[FindingSummary]] = {summary.dialogue: [] for summary in dialogues}
+    for finding in found.findings:
+        if finding.dialogue in findings:
+            findings[finding.dialogue].append(finding)
+    return findings
 
 
 class _Reading:

@@ -154,7 +154,7 @@ def _row(summary: DialogueSummary, material: Material, details: tuple[int, int])
         balance=summary.dialogue_balance_ratio,
         coordination=summary.coordination_z,
         emergence=summary.emergence_score if summary.emergence_assessable else None,
-        findings=summary.findings,
+        findings=len(found),
         patterns=dict(sorted(Counter(finding.pattern for finding in found).items())),
         attributes=_findable(summary.attributes),
         places=material.packed.places.get(summary.dialogue, ()),
