@@ -18,7 +18,7 @@ from interface.text import duration, one_line
 from projections.answers import CircuitTransition, GateMetrics, TractGateMetrics
 from projections.backtest import Backtest, BacktestedTract, Course
 
-__all__ = ["backtest_gates", "configure_gate", "force_gate", "gates_table", "show_gates"]
+__all__ = ["backtest_gates", "configure_gate", "force_gate", "gates_table", "reason_of", "show_gates"]
 
 MOST_SHOWN: Final = 10
 _COUNTS: Final = {
@@ -64,10 +64,11 @@ def gates_table(metrics: GateMetrics) -> RenderableType:
 
 def _history(tract: Tract, transitions: Sequence[CircuitTransition]) -> Iterator[list[str]]:
     for one in transitions[-MOST_SHOWN:]:
-        yield [tract.value, str(one.position), one.state.value, one.since, _reason(one)]
+        yield [tract.value, str(one.position), one.state.value, one.since, reason_of(one)]
 
 
-def _reason(one: CircuitTransition) -> str:
+def reason_of(one: CircuitTransition) -> str:
+    """Who set the circuit so and why, or what did, on one line that nothing acts on."""
     if one.by is not None:
         return one_line(f"{one.by}: {one.why}")
     rates = ((one.failure_rate, "failed"), (one.slow_call_rate, "slow"))
@@ -76,7 +77,7 @@ def _reason(one: CircuitTransition) -> str:
 
 
 def _because(of: TractGateMetrics) -> str:
-    return _reason(of.transitions[-1]) if of.transitions else UNKNOWN
+    return reason_of(of.transitions[-1]) if of.transitions else UNKNOWN
 
 
 def _or_unknown(text: str | None) -> str:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from re import findall, search
+from time import time
 from typing import Any
 from uuid import UUID
 
@@ -15,12 +16,14 @@ import pytest
 
 from application.read_side import Moment
 from corpus_callosum import CircuitState, CorpusCallosum, Dialogue, Kind, Message, Settings, Tract
+from domain.errors import CallNotPermittedError
 from domain.message import Payload
 from domain.response_times import ResponseTimes
 from interface.report.backlog import BacklogFold
 from interface.report.gather import Material, NoSuchDialogueError, gather
 from interface.report.page import page
 from interface.report.transcripts import Packer, Part, shown, shown_payload
+from interface.text import log_time
 from projections.answers import ResponseTime
 from tests.terminal import ROOT, Ended, asked
 
@@ -153,6 +156,46 @@ async def test_circuits_and_backlog_are_told_of_a_log_that_delivers(opened: Corp
     assert [state for _, state in flow.circuits[Tract.EXTERNAL]] == [CircuitState.DISABLED]
     assert flow.circuits[Tract.INTERNAL] == []
     assert [count for _, count in flow.backlog[Tract.EXTERNAL]] == [3, 2]
+
+
+async def test_a_circuit_that_refuses_all_is_told_with_its_state_at_the_end(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log.db"
+    async with CorpusCallosum.open(url) as callosum:
+        dialogue = await callosum.open_dialogue("a")
+        await callosum.gates.force(Tract.EXTERNAL, CircuitState.FORCED_OPEN, by="root", why="<maintenance>\x1b")
+        with pytest.raises(CallNotPermittedError):
+            await callosum.send_many(dialogue, [message(0, n) for n in range(3)])
+    async with CorpusCallosum.open(url) as callosum:
+        found = await material(callosum)
+    flow = found.flow
+    assert flow is not None
+    assert flow.ended is not None
+    [(since, _)] = flow.circuits[Tract.EXTERNAL]
+    assert flow.ended > since
+    document = page(found, title="a", log="a", written=datetime.now(UTC))
+    assert "no circuits" not in document
+    assert "on their way; 3 refused by its circuit, 0 refused by its capacity, 0 waited for room." in document
+    assert "No message was ever on its way." in document
+    now = f"To external: forced open since {log_time(since)[:19].replace('T', ' ')}"
+    now += r" (root: &lt;maintenance&gt;\x1b); closed "
+    assert f"<figcaption>To internal: closed all the time. {now}" in document
+    assert f'aria-label="States of the circuits over time. To internal: closed all the time. {now}' in document
+    assert len(findall(r'<rect [^>]*class="fill forced_open"', document)) == 3
+
+
+async def test_circuits_and_backlog_are_drawn_up_to_the_moment_of_the_report(opened: CorpusCallosum) -> None:
+    dialogue = await opened.open_dialogue("a")
+    await opened.send_many(dialogue, [message(0, n) for n in range(3)])
+    before = int(time() * 1000)
+    found = await material(opened)
+    assert found.flow is not None
+    assert found.flow.ended is not None
+    assert before <= found.flow.ended <= time() * 1000
+    then = (await material(opened, as_of=found.position)).flow
+    assert then is not None
+    assert then.ended == found.at
+    document = page(found, title="a", log="a", written=datetime.now(UTC))
+    assert 'aria-label="Messages on their way to each tract: in the end 0 to internal, 3 to external"' in document
 
 
 async def test_the_backlog_is_that_of_the_read_model_at_every_position(opened: CorpusCallosum) -> None:

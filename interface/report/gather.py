@@ -18,7 +18,15 @@ from interface.addressing import EVERY
 from interface.report.backlog import BacklogFold
 from interface.report.folding import DialogueFold, ScopeFold
 from interface.report.transcripts import Packed, Packer, shown
-from projections.answers import DeliveryMetrics, DialogueList, DialogueSummary, FindingList, FindingSummary
+from projections.answers import (
+    DeliveryMetrics,
+    DialogueList,
+    DialogueSummary,
+    FindingList,
+    FindingSummary,
+    GateMetrics,
+    TractGateMetrics,
+)
 from projections.fold import Recorded
 
 __all__ = ["Flow", "Material", "NoSuchDialogueError", "Scope", "Span", "gather"]
@@ -66,10 +74,11 @@ class Flow(msgspec.Struct):
     """Delivery over the whole log. Times are the log's, in milliseconds.
 
     Attributes:
-        began, ended: of the first and the last event of a live dialogue, of a consumer or of a gate.
+        began: of the first event of a live dialogue, of a consumer or of a gate.
+        ended: the moment of the report.
         circuits: what state each circuit entered, and when, in order; before, it was closed.
         backlog: of each tract, when the number of messages on their way changed, and to what.
-        metrics: of deliveries; None where nothing was ever to be delivered.
+        metrics, gates: None where nothing was ever to be delivered, no circuit moved, and nobody was refused.
     """
 
     began: int | None = None
@@ -79,6 +88,7 @@ class Flow(msgspec.Struct):
     )
     backlog: Mapping[Tract, Sequence[tuple[int, int]]] = msgspec.field(default_factory=dict)
     metrics: DeliveryMetrics | None = None
+    gates: GateMetrics | None = None
 
 
 class Material(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,9 +156,9 @@ async def gather(
         if fold.balance.total_messages
     ]
     flow = None if chosen or kind is Kind.RECORDED else reading.flow
-    if flow is not None and any(reading.backlog.history.values()):
-        flow.backlog = reading.backlog.history
-        flow.metrics = await callosum.deliveries(as_of=position)
+    if flow is not None and flow.began is not None:
+        await _complete(callosum, flow, reading.backlog, position)
+        flow.ended = await _milliseconds(callosum, moment)
     return Material(
         position=position,
         at=await _time_of(callosum, position),
@@ -185,6 +195,30 @@ async def _fixed(callosum: CorpusCallosum, as_of: Moment | None) -> Moment:
     last = (await callosum.dialogues(limit=1)).position
     now = max(datetime.now(UTC), _EPOCH + timedelta(milliseconds=await _time_of(callosum, last) or 0))
     return now if as_of is None else min(as_of, now)
+
+
+async def _complete(callosum: CorpusCallosum, flow: Flow, backlog: BacklogFold, position: int) -> None:
+    """What the read models say of it, if there is anything to say."""
+    flow.backlog = backlog.history
+    gates = await callosum.gates.metrics(as_of=position)
+    if (
+        any(backlog.history.values())
+        or any(flow.circuits.values())
+        or any(map(_held_up, (gates.internal, gates.external)))
+    ):
+        flow.gates = gates
+        flow.metrics = await callosum.deliveries(as_of=position)
+
+
+def _held_up(gate: TractGateMetrics) -> int:
+    """Messages that it did not let in at once."""
+    return gate.refused_by_circuit + gate.refused_by_capacity + gate.waited
+
+
+async def _milliseconds(callosum: CorpusCallosum, moment: Moment) -> int | None:
+    if isinstance(moment, int):
+        return await _time_of(callosum, moment)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _about(listed: DialogueList, chosen: Collection[UUID]) -> list[DialogueSummary]:
@@ -254,7 +288,6 @@ class _Reading:
         event, flow = recorded.event, self.flow
         if flow.began is None:
             flow.began = recorded.at
-        flow.ended = recorded.at
         if isinstance(event, CircuitMoved):
             transition = event.transition
             flow.circuits[_TRACTS[event.originator_id]].append((transition.since, transition.state))

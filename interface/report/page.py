@@ -24,10 +24,10 @@ from domain.tract import Tract
 from interface.encoding import as_json
 from interface.report.figures import scope_figures
 from interface.report.flow_figures import flow_figures
-from interface.report.gather import Flow, Material, Scope
+from interface.report.gather import Material, Scope
 from interface.report.transcripts import CHUNK, Place, compressed
 from interface.text import duration, log_time, many, visible
-from projections.answers import DialogueSummary, FindingSummary, TractDeliveries
+from projections.answers import DialogueSummary, FindingSummary, TractDeliveries, TractGateMetrics
 
 __all__ = ["page"]
 
@@ -97,7 +97,7 @@ def page(material: Material, *, title: str, log: str, written: datetime) -> str:
         written=_readable(written.astimezone(UTC).isoformat()),
         scopes=[{"name": scope.kind, **_scope(scope)} for scope in material.scopes],
         flow=flow_figures(material.flow) if material.flow else [],
-        flow_says=_flow(material.flow) if material.flow and material.dialogues else "",
+        flow_says=_flow(material),
         chunks=[*material.packed.chunks, *chunks],
         index=_embedded(rows),
         style=Markup(style),  # noqa: S704  # a file of this package
@@ -263,16 +263,21 @@ def _readable(time: str) -> str:
     return time[:19].replace("T", " ")
 
 
-def _flow(flow: Flow) -> str:
+def _flow(material: Material) -> str:
     """What is said of delivery: that there is none, or what became of it."""
-    if flow.metrics is None:
-        return "Nothing was to be delivered: no circuits, no backlog."
-    return " ".join(_became(tract, getattr(flow.metrics, tract.value)) for tract in Tract)
+    flow = material.flow
+    if flow is None:
+        return ""
+    if flow.metrics is None or flow.gates is None:
+        return "Nothing was to be delivered: no circuits, no backlog." if material.dialogues else ""
+    tracts = [tract.value for tract in Tract]
+    return " ".join(_became(name, getattr(flow.metrics, name), getattr(flow.gates, name)) for name in tracts)
 
 
-def _became(tract: Tract, of: TractDeliveries) -> str:
+def _became(tract: str, of: TractDeliveries, gate: TractGateMetrics) -> str:
     return (
         f"To the {tract} tract: {many(of.accepted, 'message')} accepted, {of.acked:,} acked,"
         f" {of.retried:,} retried, {of.expired:,} expired, {of.dead_lettered:,} given up,"
-        f" {of.shed:,} shed, {of.backlog:,} on their way."
+        f" {of.shed:,} shed, {of.backlog:,} on their way; {gate.refused_by_circuit:,} refused by its circuit,"
+        f" {gate.refused_by_capacity:,} refused by its capacity, {gate.waited:,} waited for room."
     )
