@@ -47,6 +47,12 @@ class TestScales:
         assert [label for _, label in axis.ticks] == ["1", "500", "1,000", "1,500", "2,000", "2,500"]
         assert (axis.place(1), axis.place(2558)) == (0.0, 1.0)
 
+    @pytest.mark.parametrize(("total", "ticks"), [(1, ["1"]), (3, ["1", "2", "3"]), (60, ["1", "20", "40", "60"])])
+    def test_ticks_are_at_messages_that_there_are(self, total: int, ticks: list[str]) -> None:
+        axis = ordinals("message", total, room=1)
+        assert [label for _, label in axis.ticks] == ticks
+        assert (axis.place(1), axis.place(total + 1)) == (0.0, 1.0)
+
     def test_a_logarithmic_axis_goes_from_power_to_power(self) -> None:
         axis = logarithmic("ms", 112, 4730, str)
         assert [value for value, _ in axis.ticks] == [100, 1000, 10_000]

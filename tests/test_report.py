@@ -106,6 +106,24 @@ async def test_of_many_messages_some_hundred_are_drawn(opened: CorpusCallosum) -
     assert sum(block.total() for block in scope.fold.blocks) == 1000
 
 
+async def test_a_chart_tells_its_last_values_and_names_the_curves_that_it_has(opened: CorpusCallosum) -> None:
+    await talk(opened, "a", 99)
+    found = await material(opened)
+    document = page(found, title="a", log="a", written=datetime.now(UTC))
+    fold = found.scopes[0].fold
+    balance = f"{fold.balance.dialogue_balance_ratio:.3f} over all messages so far"
+    assert f'aria-label="Balance, message by message: in the end {balance}"' in document
+    assert f"{fold.coordination.coordination_z:+.2f} over all messages so far" in document
+    assert "over the last 100" not in document
+    assert search("Messages per minute, by direction: in the end [0-9,]+ internal → external, [0-9]", document)
+    await talk(opened, "b", 1)
+    document = page(await material(opened), title="a", log="a", written=datetime.now(UTC))
+    assert document.count("</span>over the last 100</li>") == 2
+    assert search(
+        'aria-label="Balance, message by message: in the end [^"]* 0.[0-9]+ over the last 100"', document
+    )
+
+
 async def test_all_is_as_of_one_position(opened: CorpusCallosum) -> None:
     await talk(opened, "a", 4)
     later = await talk(opened, "b", 4)

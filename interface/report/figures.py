@@ -14,7 +14,7 @@ from domain.tract import Direction, Tract
 from interface.report.charts import FULL, NARROW, WIDE, Band, Bar, Dot, Line, bands, bars, dots, lines
 from interface.report.folding import RECENT, ScopeFold
 from interface.report.gather import Scope
-from interface.report.scales import bin_seconds, linear, logarithmic, ordinals, times
+from interface.report.scales import bin_seconds, linear, logarithmic, number, ordinals, times
 from interface.text import duration, many
 
 __all__ = ["Figure", "drawn_across", "scope_figures"]
@@ -67,7 +67,6 @@ def scope_figures(scope: Scope) -> list[Figure]:
 def _measures(fold: ScopeFold) -> list[Figure]:
     total = fold.balance.total_messages
     x = ordinals(ORDINAL, total)
-    key = [("all", "over all messages so far"), ("recent", f"over the last {RECENT}")]
     sampled = "" if len(fold.points) == total else f" Drawn at {len(fold.points):,} of {total:,} messages."
     balance = [
         Line("all", [(point.ordinal, point.balance) for point in fold.points]),
@@ -82,8 +81,8 @@ def _measures(fold: ScopeFold) -> list[Figure]:
         Figure(
             title="Balance over time",
             note=f"How evenly the two tracts take part: 1 is evenly, 0 is one alone.{sampled}",
-            drawn=_drawn(lambda width: lines(width, x, share, balance, "Balance, message by message")),
-            key=key,
+            drawn=_drawn(lambda width: lines(width, x, share, balance, _told("Balance", balance, ".3f"))),
+            key=_key(balance),
         )
     ]
     known = [value for line in coordination for _, value in line.points if value is not None]
@@ -93,11 +92,29 @@ def _measures(fold: ScopeFold) -> list[Figure]:
         return [*figures, Figure(title=title, note=note)]
     z = linear("coordination (standard deviations from chance)", min(0.0, *known), max(1.0, *known))
     note = f"Far above 0 the tracts take turns, near 0 is chance, far below 0 are monologues.{sampled}"
-    told = "Coordination, message by message"
+    told = _told("Coordination", coordination, "+.2f")
+    drawn = _drawn(lambda width: lines(width, x, z, coordination, told))
+    return [*figures, Figure(title=title, note=note, drawn=drawn, key=_key(coordination))]
+
+
+_OVER: Final = {"all": "over all messages so far", "recent": f"over the last {RECENT}"}
+
+
+def _key(curves: Sequence[Line]) -> list[tuple[str, str]]:
+    """Of the curves that have a point."""
     return [
-        *figures,
-        Figure(title=title, note=note, drawn=_drawn(lambda w: lines(w, x, z, coordination, told)), key=key),
+        (curve.name, _OVER[curve.name]) for curve in curves if any(value is not None for _, value in curve.points)
     ]
+
+
+def _told(measure: str, curves: Sequence[Line], form: str) -> str:
+    """What is drawn, with the last values."""
+    ends = {curve.name: curve.points[-1][1] for curve in curves}
+    last = [
+        f"{'not assessable' if ends[name] is None else format(ends[name], form)} {over}"
+        for name, over in _key(curves)
+    ]
+    return f"{measure}, message by message: in the end {', '.join(last)}"
 
 
 def _messages(fold: ScopeFold, draw: Draw) -> Figure:
@@ -124,11 +141,12 @@ def _messages(fold: ScopeFold, draw: Draw) -> Figure:
         for place in places
     ]
     y = linear("messages per minute", 0, max(sum(height for _, height in stack.parts) for stack in stacks))
+    told = _last_bar(stacks, ways)
     left_out = f" Of {many(fold.untimed, 'message')} it is not known." if fold.untimed else ""
     return Figure(
         title="Messages per minute, by direction",
         note=f"By the time they were sent; each bar is {duration(size * 1000)}.{left_out}",
-        drawn=draw(lambda width: bars(width, x, y, stacks, "Messages per minute, by direction")),
+        drawn=draw(lambda width: bars(width, x, y, stacks, f"Messages per minute, by direction: {told}")),
         key=key,
     )
 
@@ -153,13 +171,19 @@ def _by_ordinal(fold: ScopeFold, ways: Sequence[Direction], key: Sequence[tuple[
         )
         for n, block in enumerate(fold.blocks)
     ]
-    x, y = ordinals(ORDINAL, total + 1), linear("share of messages (%)", 0, 100)
+    told = _last_bar(stacks, ways)
+    x, y = ordinals(ORDINAL, total, room=1), linear("share of messages (%)", 0, 100)
     return Figure(
         title="Messages by direction",
         note=f"When they were sent is not known, so there is no rate; each bar is {many(size, 'message')}.",
-        drawn=draw(lambda width: bars(width, x, y, stacks, "Share of messages, by direction")),
+        drawn=draw(lambda width: bars(width, x, y, stacks, f"Share of messages (%), by direction: {told}")),
         key=key,
     )
+
+
+def _last_bar(stacks: Sequence[Bar], ways: Sequence[Direction]) -> str:
+    parts = zip(stacks[-1].parts, ways, strict=True)
+    return "in the end " + ", ".join(f"{number(height)} {_WAYS[way][1]}" for (_, height), way in parts)
 
 
 def _response_times(scope: Scope) -> Figure:
@@ -176,7 +200,7 @@ def _response_times(scope: Scope) -> Figure:
         return Figure(title=title, note=note)
     values = [dot.value for row in rows.values() for dot in row]
     x = logarithmic("time to answer (logarithmic)", min(values), max(values), duration)
-    told = "Percentiles of response times of each tract"
+    told = f"Percentiles of response times of each tract. {note}"
     return Figure(
         title=title,
         note=f"{note} Percentiles are within 1 %.",
@@ -228,7 +252,7 @@ def _findings(scope: Scope) -> Figure:
     if not rows:
         return Figure(title=title, note="No pattern was found, and no emergence episode.")
     told = ", ".join(f"{len(found):,} × {name}" for name, found in rows.items())
-    x = ordinals(ORDINAL, scope.fold.balance.total_messages + 1)
+    x = ordinals(ORDINAL, scope.fold.balance.total_messages, room=1)
     note = f"From its first message to its last: {told}."
     if scope.kind is Kind.RECORDED and scope.dialogues > 1 and scope.episodes:
         note += " Runs are laid end to end here: the episodes are an artefact of that."

@@ -64,11 +64,11 @@ def linear(label: str, low: float, high: float, *, most: int = 5) -> Axis:
     return _straight(label, first * step, last * step, ticks)
 
 
-def ordinals(label: str, total: int, *, most: int = 6) -> Axis:
-    """Messages 1 to `total`, which is where the axis ends."""
-    high = max(2, total)
+def ordinals(label: str, total: int, *, room: int = 0, most: int = 6) -> Axis:
+    """Messages 1 to `total`, where the axis ends, or so much after it; ticks are at messages that there are."""
+    high = max(2, total + room)
     step = max(1, int(_step(high, most)))
-    ticks = [(1.0, "1"), *((float(n), f"{n:,}") for n in range(step, high + 1, step) if n > high / 20)]
+    ticks = [(1.0, "1"), *((float(n), f"{n:,}") for n in range(step, total + 1, step) if n > max(1, high / 20))]
     return _straight(label, 1, high, ticks)
 
 
