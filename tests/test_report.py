@@ -97,6 +97,21 @@ async def test_findings_lie_at_their_messages_places_in_the_log(opened: CorpusCa
     assert [(span.first, span.last) for span in scope.findings["repetition"]] == [(11, 12)]
 
 
+async def test_an_echo_loop_counts_as_a_repetition_too_as_it_does_elsewhere(opened: CorpusCallosum) -> None:
+    dialogue = await opened.open_dialogue("a")
+    await opened.send_many(dialogue, [message(0, payload) for payload in ("a", "a", "a", "b", "b")])
+    document = page(await material(opened), title="a", log="a", written=datetime.now(UTC))
+    [row] = index(document)
+    told = {name: (await opened.findings(pattern=name)).total for name in ("repetition", "echo_loop")}
+    assert (row["findings"], row["patterns"]) == (2, told)
+    assert told == {"repetition": 2, "echo_loop": 1}
+    assert "1 × echo loop, 1 × other repetition. Echo loops count as repetition, too: 2 in all." in document
+    other = await opened.open_dialogue("b")
+    await opened.send_many(other, [message(0, "a")] * 2)
+    document = page(await material(opened, other), title="a", log="a", written=datetime.now(UTC))
+    assert "From its first message to its last: 1 × repetition.<" in document
+
+
 async def test_of_many_messages_some_hundred_are_drawn(opened: CorpusCallosum) -> None:
     await talk(opened, "a", 1000)
     [scope] = (await material(opened)).scopes
@@ -373,5 +388,8 @@ def test_the_shared_transcripts_have_the_published_figures(tmp_path: Path) -> No
     told = reported(url, tmp_path / "page.html", "--json").json()
     assert (told["dialogues"], told["messages"], told["findings"]) == (100, 2558, 31)
     document = (tmp_path / "page.html").read_text()
-    for figure in ("<dd>0.925</dd>", "<dd>+46.78</dd>", "11 × echo loop", "20 × repetition"):
+    for figure in ("<dd>0.925</dd>", "<dd>+46.78</dd>", "11 × echo loop", "20 × other repetition"):
         assert figure in document
+    assert "Echo loops count as repetition, too: 31 in all." in document
+    counts = [row["patterns"].get("repetition", 0) for row in index(document)]
+    assert (sum(counts), sum(count > 0 for count in counts)) == (31, 17)

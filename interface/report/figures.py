@@ -1,19 +1,20 @@
 """The charts of a scope's messages, and what is said where there is nothing to draw."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
 import msgspec
 from markupsafe import Markup
 
+from domain.detectors import PATTERNS
 from domain.dialogue import Kind
 from domain.response_times import ResponseTimes
 from domain.tract import Direction, Tract
 from interface.report.charts import FULL, NARROW, WIDE, Band, Bar, Dot, Line, bands, bars, dots, lines
 from interface.report.folding import RECENT, ScopeFold
-from interface.report.gather import Scope
+from interface.report.gather import Scope, Span
 from interface.report.scales import bin_seconds, linear, logarithmic, number, ordinals, times
 from interface.text import duration, many
 
@@ -237,13 +238,14 @@ def _answers(tract: Tract, answers: ResponseTimes, unanswered: int) -> str:
 
 def _findings(scope: Scope) -> Figure:
     rows: dict[str, list[Band]] = {}
+    lanes = _lanes(scope.findings)
     if scope.episodes:
         rows["emergence episode"] = [
             Band(span.first, span.last + 1, "episode", f"Emergent from message {span.first:,} to {span.last:,}")
             for span in scope.episodes
         ]
     for pattern, spans in scope.findings.items():
-        name = pattern.replace("_", " ")
+        name = lanes[pattern]
         rows[name] = [
             Band(span.first, span.last + 1, "finding", f"{name} from message {span.first:,} to {span.last:,}")
             for span in spans
@@ -253,9 +255,30 @@ def _findings(scope: Scope) -> Figure:
         return Figure(title=title, note="No pattern was found, and no emergence episode.")
     told = ", ".join(f"{len(found):,} × {name}" for name, found in rows.items())
     x = ordinals(ORDINAL, scope.fold.balance.total_messages, room=1)
-    note = f"From its first message to its last: {told}."
+    note = " ".join([f"From its first message to its last: {told}.", *_together(scope.findings)])
     if scope.kind is Kind.RECORDED and scope.dialogues > 1 and scope.episodes:
         note += " Runs are laid end to end here: the episodes are an artefact of that."
     return Figure(
         title=title, note=note, drawn=drawn_across(lambda width: bands(width, x, rows, f"Where there are {told}"))
     )
+
+
+def _lanes(found: Collection[str]) -> dict[str, str]:
+    """What the lane of each pattern is called; in a general one are no findings that have a lane of their own."""
+    lanes = {pattern: pattern.replace("_", " ") for pattern in found}
+    for general, *stronger in PATTERNS.values():
+        if general in found and not set(stronger).isdisjoint(found):
+            lanes[general] = f"other {lanes[general]}"
+    return lanes
+
+
+def _together(found: Mapping[str, Sequence[Span]]) -> list[str]:
+    """Of patterns with stronger forms, how many there are in all: so they are counted in the list."""
+    told = []
+    for general, *stronger in PATTERNS.values():
+        forms = [name for name in stronger if name in found]
+        if forms:
+            total = sum(len(found.get(name, ())) for name in (general, *forms))
+            named = " and ".join(f"{name.replace('_', ' ')}s" for name in forms)
+            told.append(f"{named.capitalize()} count as {general.replace('_', ' ')}, too: {total:,} in all.")
+    return told

@@ -7,7 +7,7 @@ style run, by their digests, and load nothing.
 
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.resources import files
@@ -18,6 +18,7 @@ import msgspec
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from domain.detectors import PATTERNS
 from domain.dialogue import Kind
 from domain.measures import ASSESSABLE_ABOVE
 from domain.tract import Tract
@@ -42,7 +43,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         attributes: those to be found by.
-        patterns: findings by their names.
+        patterns: findings by their names; one of a stronger form counts for the general one, too.
         places: of its messages.
         details: the chunk in which its `Details` are, and its place there.
     """
@@ -155,11 +156,22 @@ def _row(summary: DialogueSummary, material: Material, details: tuple[int, int])
         coordination=summary.coordination_z,
         emergence=summary.emergence_score if summary.emergence_assessable else None,
         findings=len(found),
-        patterns=dict(sorted(Counter(finding.pattern for finding in found).items())),
+        patterns=_counted(finding.pattern for finding in found),
         attributes=_findable(summary.attributes),
         places=material.packed.places.get(summary.dialogue, ()),
         details=details,
     )
+
+
+def _counted(found: Iterable[str]) -> dict[str, int]:
+    """As `callosum dialogues --by` counts."""
+    counts = Counter(found)
+    by_name = {
+        name: sum(counts[one] for one in names) if name == names[0] else counts[name]
+        for names in PATTERNS.values()
+        for name in names
+    }
+    return {name: count for name, count in by_name.items() if count}
 
 
 def _findable(attributes: Mapping[str, Any]) -> dict[str, str]:
