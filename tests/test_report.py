@@ -20,7 +20,8 @@ from domain.errors import CallNotPermittedError
 from domain.message import Payload
 from domain.response_times import ResponseTimes
 from interface.report.backlog import BacklogFold
-from interface.report.gather import Material, NoSuchDialogueError, gather
+from interface.report.gather import NoSuchDialogueError, gather
+from interface.report.material import Material
 from interface.report.page import page
 from interface.report.transcripts import Packer, Part, shown, shown_payload
 from interface.text import log_time

@@ -14,7 +14,7 @@ from domain.response_times import ResponseTimes
 from domain.tract import Direction, Tract
 from interface.report.charts import FULL, NARROW, WIDE, Band, Bar, Dot, Line, bands, bars, dots, lines
 from interface.report.folding import RECENT, ScopeFold
-from interface.report.gather import Scope, Span
+from interface.report.material import Scope, Span
 from interface.report.scales import bin_seconds, linear, logarithmic, number, ordinals, times
 from interface.text import duration, many
 

@@ -8,7 +8,7 @@ from domain.tract import Tract
 from interface.gates import reason_of
 from interface.report.charts import Band, Line, bands, lines
 from interface.report.figures import Figure, drawn_across
-from interface.report.gather import Flow
+from interface.report.material import Flow
 from interface.report.scales import Axis, linear, times
 from interface.text import duration, many, shortened
 from projections.answers import DeliveryMetrics, GateMetrics, TractGateMetrics

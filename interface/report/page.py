@@ -25,7 +25,7 @@ from domain.tract import Tract
 from interface.encoding import as_json
 from interface.report.figures import scope_figures
 from interface.report.flow_figures import flow_figures
-from interface.report.gather import Material, Scope
+from interface.report.material import Material, Scope
 from interface.report.transcripts import CHUNK, Place, compressed
 from interface.text import duration, log_time, many, visible
 from projections.answers import DialogueSummary, FindingSummary, TractDeliveries, TractGateMetrics
