@@ -16,7 +16,7 @@ import pytest
 
 from application.read_side import Moment
 from corpus_callosum import CircuitState, CorpusCallosum, Dialogue, Kind, Message, Settings, Tract
-from domain.errors import CallNotPermittedError
+from domain.errors import BackpressureError, CallNotPermittedError
 from domain.message import Payload
 from domain.response_times import ResponseTimes
 from interface.report.backlog import BacklogFold
@@ -103,6 +103,8 @@ async def test_an_echo_loop_counts_as_a_repetition_too_as_it_does_elsewhere(open
     await opened.send_many(dialogue, [message(0, payload) for payload in ("a", "a", "a", "b", "b")])
     document = page(await material(opened), title="a", log="a", written=datetime.now(UTC))
     [row] = index(document)
+    assert ">5</text>" in document
+    assert ">6</text>" not in document
     told = {name: (await opened.findings(pattern=name)).total for name in ("repetition", "echo_loop")}
     assert (row["findings"], row["patterns"]) == (2, told)
     assert told == {"repetition": 2, "echo_loop": 1}
@@ -215,6 +217,21 @@ async def test_a_circuit_that_refuses_all_is_told_with_its_state_at_the_end(tmp_
     assert f"<figcaption>To internal: closed all the time. {now}" in document
     assert f'aria-label="States of the circuits over time. To internal: closed all the time. {now}' in document
     assert len(findall(r'<rect [^>]*class="fill forced_open"', document)) == 3
+
+
+async def test_a_circuit_that_moved_or_a_refusal_is_delivery_without_any_backlog(tmp_path: Path) -> None:
+    settings = Settings(url=f"sqlite:///{tmp_path}/log.db", capacity=2)
+    async with CorpusCallosum.open(settings=settings) as callosum:
+        dialogue = await callosum.open_dialogue("a")
+        nothing = (await material(callosum)).flow
+        with pytest.raises(BackpressureError):
+            await callosum.send_many(dialogue, [message(0, n) for n in range(3)])
+    async with CorpusCallosum.open(settings=settings) as callosum:
+        refused = (await material(callosum)).flow
+    async with CorpusCallosum.open(f"sqlite:///{tmp_path}/other.db") as callosum:
+        await callosum.gates.force(Tract.INTERNAL, CircuitState.OPEN, by="a test", why="to see it")
+        moved = (await material(callosum)).flow
+    assert [flow.gates is not None for flow in (nothing, refused, moved) if flow] == [False, True, True]
 
 
 async def test_circuits_and_backlog_are_drawn_up_to_the_moment_of_the_report(opened: CorpusCallosum) -> None:
