@@ -51,6 +51,9 @@ class History(Service):
         until then stays. Nobody else should append meanwhile. Gates are set as the events tell. Cancelled, it ends
         after the batch that is under way.
 
+        A service that watches the gates records what they decide from then on, as when a circuit is tried again: a
+        later export of the same log can be imported only where none does (`watches_gates`).
+
         Args:
             file: its path, or the file, opened to be read as bytes.
             progress: called now and then, from another thread, with the report so far.

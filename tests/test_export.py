@@ -15,13 +15,14 @@ from corpus_callosum import (
     CircuitState,
     CorpusCallosum,
     Format,
+    Gate,
     Message,
     RestoreReport,
     Tract,
 )
 from tests.conftest import STORES, _url
 from tests.deliveries import nothing_comes
-from tests.gates import PATIENT, ScriptedAgent, fail, guarded, put, until_state
+from tests.gates import PATIENT, ScriptedAgent, fail, gate_events, guarded, put, until_state
 from tests.history import digests, everything, lines, live_history, plain_settings
 
 SAID = {"source": Tract.INTERNAL, "target": Tract.EXTERNAL, "sender": "planner"}
@@ -99,6 +100,28 @@ async def test_the_gates_are_as_their_events_tell(lasting_url: str, elsewhere: s
         }
         assert [await _level(callosum, tract) for tract in Tract] == levels
         assert (await callosum.gates.metrics()).external.settings.capacity == 77
+
+
+async def test_what_is_restored_as_on_its_way_is_no_backpressure(
+    lasting_url: str, elsewhere: str, tmp_path: Path
+) -> None:
+    async with opened(elsewhere) as source:
+        await _dialogue(source, 12)
+        told = await lines(source)
+    async with opened(lasting_url) as callosum:
+        assert (await restored(callosum, told, tmp_path)).broken is None
+        await callosum.gates.configure(Tract.EXTERNAL, by="ops", why="less", capacity=10)
+        dialogue = await callosum.open_dialogue("afterwards")
+        await callosum.send(dialogue, **SAID, payload="x")  # type: ignore[arg-type]
+        metrics = await callosum.deliveries()
+        assert metrics.external.backlog == 13
+        await callosum._open.gates._record()
+        assert not await gate_events(callosum, Gate.BackpressureEngaged)
+        for number in range(9):
+            await callosum.send(dialogue, **SAID, payload=number)  # type: ignore[arg-type]
+        await callosum.deliveries()
+        await callosum._open.gates._record()
+        assert await gate_events(callosum, Gate.BackpressureEngaged)
 
 
 async def _level(callosum: CorpusCallosum, tract: Tract) -> tuple[object, ...]:
@@ -293,6 +316,27 @@ class TestALogWhoseCircuitHasOpened:
             report = await callosum.import_log(tmp_path / "log", fold)
             assert (report.broken, report.events, len(told_of)) == (None, len(told), len(told))
             assert await lines(callosum) == told
+
+    async def test_can_be_followed_up_where_no_service_watches_the_gates(
+        self, elsewhere: str, lasting_url: str, tmp_path: Path
+    ) -> None:
+        async with guarded(elsewhere) as source:
+            agent = ScriptedAgent(fail)
+            dialogue = await source.open_dialogue("fails, and is tried again")
+            await put(source, dialogue, *range(30))
+            async with source.attach(agent, Tract.EXTERNAL, "tool", delivery=PATIENT):
+                await until_state(source, CircuitState.HALF_OPEN)
+            told = await lines(source)
+        begin = 1 + next(number for number, line in enumerate(told) if "gate.circuit_opened" in line)
+        for part in (told[:begin], told):  # when its wait has been over for long
+            service = CorpusCallosum.open(settings=plain_settings(lasting_url))
+            service.watches_gates = False
+            async with service as callosum:
+                await callosum.gates.metrics()
+                report = await restored(callosum, part, tmp_path)
+                await callosum.gates.metrics()
+                assert report.broken is None
+                assert await lines(callosum) == part
 
     async def test_lets_nothing_in_until_its_wait_is_over(
         self, lasting_url: str, told: list[str], tmp_path: Path
