@@ -18,6 +18,8 @@ from application.validation import (
     member,
 )
 from application.verification import Verification, verify
+from domain.errors import InvalidCommandError
+from domain.tract import Tract
 from projections.fold import Recorded
 
 __all__ = ["History"]
@@ -59,9 +61,16 @@ class History(Service):
             progress: called now and then, from another thread, with the report so far.
 
         Raises:
+            InvalidCommandError: the service was opened with gate settings, which the export's would contradict.
             OSError: the file cannot be read; what was stored before stays.
         """
         parts = self._open
+        if any(map(self._settings.gate_of, Tract)):
+            raise InvalidCommandError(
+                "service",
+                "was opened with gate settings, and an export brings its own; to import it, open a service with"
+                " `Settings(…, capacity=None, gate={})`",
+            )
         async with parts.gates.held():
             return await import_log(parts.log, parts.reader, file, progress)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -16,8 +17,10 @@ from corpus_callosum import (
     CorpusCallosum,
     Format,
     Gate,
+    InvalidCommandError,
     Message,
     RestoreReport,
+    Settings,
     Tract,
 )
 from tests.conftest import STORES, _url
@@ -100,6 +103,17 @@ async def test_the_gates_are_as_their_events_tell(lasting_url: str, elsewhere: s
         }
         assert [await _level(callosum, tract) for tract in Tract] == levels
         assert (await callosum.gates.metrics()).external.settings.capacity == 77
+
+
+@pytest.mark.parametrize("settings", [{"capacity": 50}, {"gate": {"external": {"capacity": 50}}}])
+async def test_a_service_with_gate_settings_of_its_own_takes_no_export(
+    url: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    async with CorpusCallosum.open(settings=Settings(url=url, views="sqlite://", **settings)) as callosum:
+        before = await everything(callosum)
+        with pytest.raises(InvalidCommandError, match=r"open a service with `Settings\(…, capacity=None"):
+            await restored(callosum, await lines(callosum), tmp_path)
+        assert await everything(callosum) == before
 
 
 async def test_what_is_restored_as_on_its_way_is_no_backpressure(
