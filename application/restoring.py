@@ -23,7 +23,7 @@ from application.reading import Reader
 from application.recorder import AppendRefusedError, KeyedMessage
 from application.restored_streams import BrokenLineError, Line, Streams
 from application.round import gate_change
-from application.transcripts import BrokenLine
+from application.transcripts import BrokenLine, name_of
 from domain.circuit import CircuitState
 from domain.dialogue import Dialogue
 from domain.gate import Gate
@@ -87,9 +87,9 @@ async def import_log(
 
     def run() -> RestoreReport:
         if not isinstance(file, str | Path):
-            return restore(log, file.name, file, tell)
+            return restore(log, name_of(file), file, tell)
         with Path(file).open("rb") as opened:
-            return restore(log, str(file), opened, tell)
+            return restore(log, name_of(file), opened, tell)
 
     work = asyncio.ensure_future(reader.call(run))
     try:

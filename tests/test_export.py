@@ -3,10 +3,12 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO
 from uuid import UUID
 
 import pytest
@@ -248,6 +250,26 @@ class TestALineThatCannotBeRestored:
         line, reason = await self.refused(lasting_url, told[2:], tmp_path)
         assert line == 1
         assert "neither in the log nor in the file" in reason
+
+
+@pytest.mark.parametrize("made", [BytesIO, TemporaryFile])
+async def test_a_file_without_a_path_is_read_like_any(
+    url: str, elsewhere: str, made: Callable[[], BinaryIO]
+) -> None:
+    async with opened(elsewhere) as source, opened(url) as callosum:
+        await _dialogue(source, 3)
+        told = await lines(source)
+        with made() as file:
+            file.write("\n".join([*told, "broken"]).encode())
+            file.seek(0)
+            report = await callosum.import_log(file)
+        assert report.broken is not None
+        assert (report.broken.file, report.broken.line) == ("<stream>", len(told) + 1)
+        with made() as file:
+            file.write("\n".join(told).encode())
+            file.seek(0)
+            again = await callosum.import_log(file)
+        assert again.present + again.events == len(told)
 
 
 async def test_an_import_that_is_cancelled_ends_and_can_be_made_again(
