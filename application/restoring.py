@@ -20,7 +20,7 @@ from eventsourcing.application import project_aggregate
 from application.exporting import LineError, read_line
 from application.log import DialogueLog
 from application.reading import Reader
-from application.recorder import AppendRefusedError, KeyedMessage
+from application.recorder import AppendRefusedError, Duplicate, KeyedMessage
 from application.restored_streams import BrokenLineError, Line, Streams
 from application.round import gate_change
 from application.transcripts import BrokenLine, name_of
@@ -183,13 +183,10 @@ class _Restore:
     def _refused(self, fresh: Sequence[Line], refusal: AppendRefusedError, *, last: bool) -> None:
         """Somebody else was faster, or part of it is there; deciding it again tells, unless it is of no use."""
         if refusal.duplicates and not refusal.conflicts:
-            duplicate = refusal.duplicates[0]
-            line = next(line for line in fresh if line.stored.originator_id == duplicate.originator_id)
-            raise BrokenLineError(
-                line.number,
-                f"The idempotency key {duplicate.key!r} belongs to message {duplicate.sequence} of dialogue "
-                f"{duplicate.originator_id} already.",
-            )
+            first = {(seen.originator_id, seen.key): seen for seen in refusal.duplicates}
+            for keyed in _keyed(fresh):
+                if (seen := first.get((keyed.originator_id, keyed.key))) is not None:
+                    raise _repeated(fresh[keyed.event], seen)
         if last:
             raise refusal
 
@@ -198,7 +195,7 @@ class _Restore:
         times = [line.exported.at for line in fresh]
         positions = self._log.recorder.insert_events(
             [line.stored for line in fresh],
-            keyed=[key for number, line in enumerate(fresh) for key in _keys(number, line.exported.event)],
+            keyed=_keyed(fresh),
             gates=[change for gate, events in gates.values() if (change := gate_change(gate, events)) is not None],
             times=times,
         )
@@ -248,6 +245,29 @@ class _Restore:
             usual = Gate.build(gate.tract, now=gate.created_on)
             if (gate.state, gate.settings) != (usual.state, usual.settings):
                 yield RestoredGate(gate.tract.value, gate.state, gate.settings.capacity, gate.by, gate.why)
+
+
+def _keyed(lines: Sequence[Line]) -> list[KeyedMessage]:
+    """The keys that an append of these brings.
+
+    Raises:
+        BrokenLineError: one comes twice; not every store would refuse it.
+    """
+    known: dict[tuple[UUID, str], KeyedMessage] = {}
+    for number, line in enumerate(lines):
+        for keyed in _keys(number, line.exported.event):
+            first = known.setdefault((keyed.originator_id, keyed.key), keyed)
+            if first is not keyed:
+                raise _repeated(line, first)
+    return list(known.values())
+
+
+def _repeated(line: Line, first: KeyedMessage | Duplicate) -> BrokenLineError:
+    return BrokenLineError(
+        line.number,
+        f"The idempotency key {first.key!r} belongs to message {first.sequence} of dialogue "
+        f"{first.originator_id} already.",
+    )
 
 
 def _keys(number: int, event: object) -> list[KeyedMessage]:

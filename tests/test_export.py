@@ -244,6 +244,26 @@ class TestALineThatCannotBeRestored:
                 f"Version 3 of dialogue {dialogue} has another content in the log, where it is at position 3.",
             )
 
+    @pytest.mark.parametrize("batch", [1, 2, 256])
+    async def test_has_an_idempotency_key_of_an_earlier_one(
+        self, lasting_url: str, elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+    ) -> None:
+        monkeypatch.setattr("application.restoring._MOST_EVENTS", batch)
+        async with opened(elsewhere) as source:
+            dialogue = await source.open_dialogue("keys")
+            for key in ("one", None, None, None, "two"):
+                await source.send(dialogue, **SAID, idempotency_key=key)  # type: ignore[arg-type]
+            told = [line.replace('"two"', '"one"') for line in await lines(source)]
+        async with opened(lasting_url) as callosum:
+            for _ in range(2):  # of what is there already, too
+                report = await restored(callosum, told, tmp_path)
+                assert report.broken is not None
+                assert (report.broken.line, report.broken.reason) == (
+                    6,
+                    f"The idempotency key 'one' belongs to message 1 of dialogue {dialogue} already.",
+                )
+            assert len(await everything(callosum)) == {1: 5, 2: 4, 256: 0}[batch]
+
     async def test_is_of_an_aggregate_whose_beginning_is_missing(
         self, lasting_url: str, told: list[str], tmp_path: Path
     ) -> None:
