@@ -6,6 +6,7 @@ these were recorded: log and store never say two things of a circuit. See docs/a
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from itertools import accumulate
@@ -17,7 +18,7 @@ from uuid import UUID
 import msgspec
 from eventsourcing.application import project_aggregate
 
-from application.exporting import LineError, read_line
+from application.exporting import LineError, read_line, text_of
 from application.log import DialogueLog
 from application.reading import Reader
 from application.recorder import AppendRefusedError, Duplicate, KeyedMessage
@@ -34,6 +35,9 @@ __all__ = ["RestoreReport", "RestoredGate", "import_log", "restore"]
 _MOST_EVENTS: Final = 256
 _MOST_BYTES: Final = 4 * 1024 * 1024
 """Of a batch, about: a line more than that ends it."""
+
+_MOST_AHEAD: Final = 24 * 60 * 60 * 1000
+"""Milliseconds that a time may be ahead of this machine's clock."""
 
 _ATTEMPTS: Final = 5
 """Times that a batch is decided anew because somebody else appends to the same aggregates."""
@@ -160,6 +164,7 @@ class _Restore:
     def _line(self, number: int, line: bytes) -> Line:
         try:
             exported = read_line(line)
+            _check_time(exported.at)
             return Line(number, exported, self._log.mapper.to_stored_event(exported.event))
         except LineError as error:
             raise BrokenLineError(number, str(error)) from None
@@ -245,6 +250,15 @@ class _Restore:
             usual = Gate.build(gate.tract, now=gate.created_on)
             if (gate.state, gate.settings) != (usual.state, usual.settings):
                 yield RestoredGate(gate.tract.value, gate.state, gate.settings.capacity, gate.by, gate.why)
+
+
+def _check_time(at: int) -> None:
+    """The log's clock would stand still until then: no entry has a time before that of the one before it."""
+    now = time.time_ns() // 1_000_000
+    if at > now + _MOST_AHEAD:
+        raise LineError(
+            f"Its time {text_of(at)} is more than a day ahead of this machine's clock, {text_of(now)}."
+        )
 
 
 def _keyed(lines: Sequence[Line]) -> list[KeyedMessage]:

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -243,6 +244,22 @@ class TestALineThatCannotBeRestored:
                 3,
                 f"Version 3 of dialogue {dialogue} has another content in the log, where it is at position 3.",
             )
+
+    async def test_has_a_time_far_ahead_of_the_clock(self, url: str, told: list[str], tmp_path: Path) -> None:
+        now = datetime.now(UTC)
+        allowed, refused = now + timedelta(hours=23), now + timedelta(hours=25)
+        at = json.loads(told[2])["at"]
+        ahead = refused.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line, reason = await self.refused(url, [*told[:2], told[2].replace(at, ahead), *told[3:]], tmp_path)
+        assert line == 3
+        begin, _, clock = reason.removesuffix(".").rpartition(" ")
+        assert begin == f"Its time {ahead} is more than a day ahead of this machine's clock,"
+        assert now - timedelta(milliseconds=1) <= datetime.fromisoformat(clock) <= datetime.now(UTC)
+        async with opened(url) as callosum:
+            report = await restored(
+                callosum, [*told[:3], told[3].replace(json.loads(told[3])["at"], allowed.isoformat())], tmp_path
+            )
+            assert (report.broken, report.moved) == (None, 0)
 
     @pytest.mark.parametrize("batch", [1, 2, 256])
     async def test_has_an_idempotency_key_of_an_earlier_one(
