@@ -186,16 +186,25 @@ class Gates:
     async def held(self) -> AsyncIterator[None]:
         """Record nothing meanwhile: what is being imported tells itself what was decided."""
         self._held += 1
-        if self._looking is not None:
-            await asyncio.gather(self._looking, return_exceptions=True)
         try:
+            if self._looking is not None:
+                await asyncio.gather(self._looking, return_exceptions=True)
             yield
         finally:
             self._held -= 1
-            for tract in Tract:
-                await self._learn(tract)
+            await self._learn_again()
             if self._watches:
                 self._look()
+
+    async def _learn_again(self) -> None:
+        """What came of the import is told, whatever becomes of this."""
+        try:
+            for tract in Tract:
+                await self._learn(tract)
+        except CallosumClosedError:
+            return
+        except PersistenceError as error:
+            _logger.warning("How the gates are set is learned later: %s", error)
 
     def _tell(self, runner: Runner) -> None:
         """From the runner's thread, whenever it has folded something; most of it is of no matter here."""

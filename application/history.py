@@ -61,6 +61,7 @@ class History(Service):
             progress: called now and then, from another thread, with the report so far.
 
         Raises:
+            CallosumClosedError: the service was closed meanwhile, after the batch that was under way.
             InvalidCommandError: the service was opened with gate settings, which the export's would contradict.
             OSError: the file cannot be read; what was stored before stays.
         """

@@ -80,6 +80,7 @@ async def import_log(
     """Add the events of an export, in a thread of the reader's. Cancelled, it ends after a batch.
 
     Raises:
+        CallosumClosedError: the service was closed meanwhile; what was stored before stays.
         OSError: the file cannot be read; what was stored before stays.
     """
     cancelled = Event()
@@ -88,6 +89,7 @@ async def import_log(
         progress(report)
         if cancelled.is_set():
             raise _CancelledError
+        reader.check_open()
 
     def run() -> RestoreReport:
         if not isinstance(file, str | Path):

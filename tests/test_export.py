@@ -13,9 +13,11 @@ from typing import Any, BinaryIO
 from uuid import UUID
 
 import pytest
+from eventsourcing.persistence import OperationalError
 
 from corpus_callosum import (
     CallNotPermittedError,
+    CallosumClosedError,
     CircuitState,
     CorpusCallosum,
     Format,
@@ -28,7 +30,7 @@ from corpus_callosum import (
 )
 from tests.conftest import STORES, _url
 from tests.deliveries import nothing_comes
-from tests.gates import PATIENT, ScriptedAgent, fail, gate_events, guarded, put, until_state
+from tests.gates import PATIENT, ScriptedAgent, fail, gate_events, guarded, put, until, until_state
 from tests.history import digests, everything, lines, live_history, plain_settings
 
 SAID = {"source": Tract.INTERNAL, "target": Tract.EXTERNAL, "sender": "planner"}
@@ -287,6 +289,56 @@ class TestALineThatCannotBeRestored:
         line, reason = await self.refused(lasting_url, told[2:], tmp_path)
         assert line == 1
         assert "neither in the log nor in the file" in reason
+
+
+async def test_an_import_ends_after_a_batch_when_the_service_is_closed(
+    lasting_url: str, elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("application.restoring._MOST_EVENTS", 2)
+    async with opened(elsewhere) as source:
+        await _dialogue(source, 20)
+        told = await lines(source)
+    (tmp_path / "log").write_text("\n".join(told))
+    async with opened(lasting_url) as callosum:
+        loop, reader, reports = asyncio.get_running_loop(), callosum._open.reader, []
+
+        def close(report: RestoreReport) -> None:
+            reports.append(report.events)
+            if len(reports) == 3:
+                asyncio.run_coroutine_threadsafe(callosum.aclose(), loop)
+                while not reader._closed:
+                    time.sleep(0.01)
+
+        with pytest.raises(CallosumClosedError):
+            await callosum.import_log(tmp_path / "log", close)
+    async with opened(lasting_url) as callosum:
+        assert len(await everything(callosum)) == 6
+        report = await callosum.import_log(tmp_path / "log")
+        assert (report.events, report.present) == (15, 6)
+
+
+async def test_what_came_of_an_import_is_told_though_the_store_is_away_then(
+    url: str, elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(elsewhere) as source, opened(url) as callosum:
+        await live_history(source)
+        told = await lines(source)
+        (tmp_path / "log").write_text("\n".join(told))
+
+        def away(*_: object) -> None:
+            raise OperationalError("the store is away")
+
+        def go(_: RestoreReport) -> None:
+            monkeypatch.setattr(callosum._open.log, "configured", away)
+
+        report = await callosum.import_log(tmp_path / "log", go)
+        assert (report.events, report.broken) == (len(told), None)
+        monkeypatch.undo()
+
+        async def learned() -> bool:
+            return callosum.gates.settings(Tract.EXTERNAL).capacity == 77
+
+        await until(learned)
 
 
 @pytest.mark.parametrize("made", [BytesIO, TemporaryFile])
