@@ -15,7 +15,7 @@ class Service:
     """What was opened on a store, until it is closed. The rest is in `CorpusCallosum`, which derives from it."""
 
     watches_gates = True
-    """Whether it records what the circuits come to; where it does not, others must. Set it before it is entered."""
+    """Whether it records what the circuits come to; if not, others must. To be set before it is entered."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
