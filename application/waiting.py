@@ -157,7 +157,7 @@ class WaitingRoom:
                 return
             except (PersistenceError, CallosumError) as error:
                 if failures == 0:
-                    _logger.warning("Who waits for room in the %s tract goes on to: %s", self._tract, error)
+                    _logger.warning("Nobody who waits is let into the %s tract for now: %s", self._tract, error)
                 failures += 1
                 await asyncio.sleep(_RETRY)
                 continue
