@@ -15,7 +15,7 @@ from application.log import DialogueLog
 from application.reading import Reader
 from projections.fold import Recorded
 
-__all__ = ["Exported", "Format", "LineError", "export", "is_export", "line_of", "read_line"]
+__all__ = ["Exported", "Format", "LineError", "export", "is_export", "line_of", "read_line", "text_of"]
 
 _PAGE: Final = 256
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -107,7 +107,7 @@ def line_of(recorded: Recorded, form: Format, epoch: str) -> str:
     if form is Format.JSONL:
         line = {
             "position": recorded.position,
-            "at": _text_of(recorded.at),
+            "at": text_of(recorded.at),
             "topic": event.TOPIC,
             "id": event.originator_id,
             "version": event.originator_version,
@@ -120,7 +120,7 @@ def line_of(recorded: Recorded, form: Format, epoch: str) -> str:
             "source": f"/callosum/{epoch}",
             "type": event.TOPIC,
             "subject": event.originator_id,
-            "time": _text_of(recorded.at),
+            "time": text_of(recorded.at),
             "datacontenttype": "application/json",
             "position": str(recorded.position),  # their integers have 32 bits
             "version": event.originator_version,
@@ -169,7 +169,8 @@ def _exported(  # noqa: PLR0917  # in the order of a line
     return Exported(position, _milliseconds(at), event)
 
 
-def _text_of(at: int) -> str:
+def text_of(at: int) -> str:
+    """A time of a log, in milliseconds since 1970, as a line has it."""
     return (_EPOCH + timedelta(milliseconds=at)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

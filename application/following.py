@@ -30,7 +30,8 @@ class FindingsFollower:
         self._reader = reader
         self._read_side = read_side
         self._wanted = wanted
-        self._epoch = ""
+        self._epoch = self._version = ""
+        self._after = 0
         self._told = 0
         self._judged = Judged(0, 0)
         self._chain = b""
@@ -56,6 +57,7 @@ class FindingsFollower:
         else:
             await self._reader.chain_after(after)
             self._told = after
+        self._after = self._told
 
     async def _next(self) -> list[FindingSummary]:
         failures = 0
@@ -87,6 +89,9 @@ class FindingsFollower:
     def _ask(self, connection: Connection, position: int) -> tuple[Judged, bytes, News]:
         checkpoint = read_checkpoint(connection)
         assert checkpoint is not None, "there is a read model"
+        if checkpoint.version != self._version and self._version:
+            self._told, self._judged = self._after, Judged(0, 0)  # it was folded otherwise before
+        self._version = checkpoint.version
         judged = Judged(position, self._read_side.moment(None))
         seconds = self._read_side.stall_seconds
         told = news(connection, judged, self._wanted, seconds, after=self._told, before=self._judged)

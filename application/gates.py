@@ -60,15 +60,15 @@ class Gates:
         self._again = False
         self._news: tuple[Deliveries, int] | None = None
         self._held = 0
-        self._closed = False
+        self._watches = self._closed = False
 
     def settings(self, tract: Tract) -> GateSettings:
         """As this process knows them."""
         return self._settings[tract]
 
     async def settings_now(self, tract: Tract) -> GateSettings:
-        """A process that keeps no read models current asks the log for them."""
-        if self._read_side.runner(Deliveries.NAME) is None:
+        """A process that does not watch the circuits asks the log for them."""
+        if not self._watches:
             await self._learn(tract)
         return self._settings[tract]
 
@@ -76,15 +76,16 @@ class Gates:
         """Whether such an error tells the circuit nothing."""
         return (await self.settings_now(tract)).circuit.ignores(error)
 
-    async def open(self, wanted: Callable[[Tract], dict[str, Any]]) -> None:
-        """Learn the settings, set those that are wanted otherwise, and watch the circuits from now on."""
+    async def open(self, wanted: Callable[[Tract], dict[str, Any]], *, watches: bool) -> None:
+        """Learn the settings, set those that are wanted otherwise, and watch the circuits from now on, or not."""
         for tract in Tract:
             await self._learn(tract)
             changes = wanted(tract)
             if changes:
                 await self._configure(tract, changes, by="a service's settings", why="it was opened with them")
         runner = self._read_side.runner(Deliveries.NAME)
-        if runner is not None:
+        if runner is not None and watches:
+            self._watches = True
             runner.add_listener(partial(self._tell, runner))
             self._look()
 
@@ -185,16 +186,25 @@ class Gates:
     async def held(self) -> AsyncIterator[None]:
         """Record nothing meanwhile: what is being imported tells itself what was decided."""
         self._held += 1
-        if self._looking is not None:
-            await asyncio.gather(self._looking, return_exceptions=True)
         try:
+            if self._looking is not None:
+                await asyncio.gather(self._looking, return_exceptions=True)
             yield
         finally:
             self._held -= 1
+            await self._learn_again()
+            if self._watches:
+                self._look()
+
+    async def _learn_again(self) -> None:
+        """What came of the import is told, whatever becomes of this."""
+        try:
             for tract in Tract:
                 await self._learn(tract)
-            if self._read_side.runner(Deliveries.NAME) is not None:
-                self._look()
+        except CallosumClosedError:
+            return
+        except PersistenceError as error:
+            _logger.warning("How the gates are set is learned later: %s", error)
 
     def _tell(self, runner: Runner) -> None:
         """From the runner's thread, whenever it has folded something; most of it is of no matter here."""
@@ -245,8 +255,13 @@ class Gates:
             await self._writer.submit(Tell(tract, partial(_move, due, None)))
         elif (due_at := gate.circuit.due_at()) is not None:
             self._look_at(due_at / 1000)
-        if unrecorded.pressure is not None:
+        if unrecorded.pressure is not None and await self._is_felt(tract, unrecorded.pressure):
             await self._writer.submit(Tell(tract, partial(_press, unrecorded.pressure)))
+
+    async def _is_felt(self, tract: Tract, pressure: Pressure) -> bool:
+        """What was on its way in a log that was imported stays so for the read model, and is in no inbox."""
+        level = await self._reader.call(self._log.recorder.inbox.level, tract)
+        return not pressure.engaged or level.backlog > self._settings[tract].low
 
     def _look_at(self, moment: float) -> None:
         """Of `time.time`."""

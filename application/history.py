@@ -18,6 +18,8 @@ from application.validation import (
     member,
 )
 from application.verification import Verification, verify
+from domain.errors import InvalidCommandError
+from domain.tract import Tract
 from projections.fold import Recorded
 
 __all__ = ["History"]
@@ -51,14 +53,25 @@ class History(Service):
         until then stays. Nobody else should append meanwhile. Gates are set as the events tell. Cancelled, it ends
         after the batch that is under way.
 
+        A service that watches the gates records what they decide from then on, as when a circuit is tried again: a
+        later export of the same log can be imported only where none does (`watches_gates`).
+
         Args:
             file: its path, or the file, opened to be read as bytes.
             progress: called now and then, from another thread, with the report so far.
 
         Raises:
+            CallosumClosedError: the service was closed meanwhile, after the batch that was under way.
+            InvalidCommandError: the service was opened with gate settings, which the export's would contradict.
             OSError: the file cannot be read; what was stored before stays.
         """
         parts = self._open
+        if any(map(self._settings.gate_of, Tract)):
+            raise InvalidCommandError(
+                "service",
+                "was opened with gate settings, and an export brings its own; to import it, open a service with"
+                " `Settings(…, capacity=None, gate={})`",
+            )
         async with parts.gates.held():
             return await import_log(parts.log, parts.reader, file, progress)
 

@@ -272,7 +272,9 @@ class ReadSide:
         if at_least is not None:
             return at_least
         if runner is not None and runner.generation is not None and runner.generation.state is State.BUILDING:
-            return 0  # one of another version serves meanwhile, and says how far it goes
+            serving = await self._reader.call(self.models.serving, projection, self._versions[projection])
+            if serving is not None and serving.id != runner.generation.id:
+                return 0  # one of another version serves meanwhile, and says how far it goes
         return head
 
     async def _trusted_head(self, projection: str) -> int:

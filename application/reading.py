@@ -125,10 +125,14 @@ class Reader:
 
     async def call(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run a blocking function on one of the threads."""
-        if self._closed:
-            raise CallosumClosedError
+        self.check_open()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
+
+    def check_open(self) -> None:
+        """For a call that takes long, from any thread. Raises CallosumClosedError."""
+        if self._closed:
+            raise CallosumClosedError
 
     def begin(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Future[_T] | None:
         """The same, not awaited, and from any thread; None: it is closed."""

@@ -6,6 +6,7 @@ these were recorded: log and store never say two things of a circuit. See docs/a
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from itertools import accumulate
@@ -17,13 +18,13 @@ from uuid import UUID
 import msgspec
 from eventsourcing.application import project_aggregate
 
-from application.exporting import LineError, read_line
+from application.exporting import LineError, read_line, text_of
 from application.log import DialogueLog
 from application.reading import Reader
-from application.recorder import AppendRefusedError, KeyedMessage
+from application.recorder import AppendRefusedError, Duplicate, KeyedMessage
 from application.restored_streams import BrokenLineError, Line, Streams
 from application.round import gate_change
-from application.transcripts import BrokenLine
+from application.transcripts import BrokenLine, name_of
 from domain.circuit import CircuitState
 from domain.dialogue import Dialogue
 from domain.gate import Gate
@@ -34,6 +35,9 @@ __all__ = ["RestoreReport", "RestoredGate", "import_log", "restore"]
 _MOST_EVENTS: Final = 256
 _MOST_BYTES: Final = 4 * 1024 * 1024
 """Of a batch, about: a line more than that ends it."""
+
+_MOST_AHEAD: Final = 24 * 60 * 60 * 1000
+"""Milliseconds that a time may be ahead of this machine's clock."""
 
 _ATTEMPTS: Final = 5
 """Times that a batch is decided anew because somebody else appends to the same aggregates."""
@@ -76,6 +80,7 @@ async def import_log(
     """Add the events of an export, in a thread of the reader's. Cancelled, it ends after a batch.
 
     Raises:
+        CallosumClosedError: the service was closed meanwhile; what was stored before stays.
         OSError: the file cannot be read; what was stored before stays.
     """
     cancelled = Event()
@@ -84,12 +89,13 @@ async def import_log(
         progress(report)
         if cancelled.is_set():
             raise _CancelledError
+        reader.check_open()
 
     def run() -> RestoreReport:
         if not isinstance(file, str | Path):
-            return restore(log, file.name, file, tell)
+            return restore(log, name_of(file), file, tell)
         with Path(file).open("rb") as opened:
-            return restore(log, str(file), opened, tell)
+            return restore(log, name_of(file), opened, tell)
 
     work = asyncio.ensure_future(reader.call(run))
     try:
@@ -160,6 +166,7 @@ class _Restore:
     def _line(self, number: int, line: bytes) -> Line:
         try:
             exported = read_line(line)
+            _check_time(exported.at)
             return Line(number, exported, self._log.mapper.to_stored_event(exported.event))
         except LineError as error:
             raise BrokenLineError(number, str(error)) from None
@@ -183,13 +190,10 @@ class _Restore:
     def _refused(self, fresh: Sequence[Line], refusal: AppendRefusedError, *, last: bool) -> None:
         """Somebody else was faster, or part of it is there; deciding it again tells, unless it is of no use."""
         if refusal.duplicates and not refusal.conflicts:
-            duplicate = refusal.duplicates[0]
-            line = next(line for line in fresh if line.stored.originator_id == duplicate.originator_id)
-            raise BrokenLineError(
-                line.number,
-                f"The idempotency key {duplicate.key!r} belongs to message {duplicate.sequence} of dialogue "
-                f"{duplicate.originator_id} already.",
-            )
+            first = {(seen.originator_id, seen.key): seen for seen in refusal.duplicates}
+            for keyed in _keyed(fresh):
+                if (seen := first.get((keyed.originator_id, keyed.key))) is not None:
+                    raise _repeated(fresh[keyed.event], seen)
         if last:
             raise refusal
 
@@ -198,7 +202,7 @@ class _Restore:
         times = [line.exported.at for line in fresh]
         positions = self._log.recorder.insert_events(
             [line.stored for line in fresh],
-            keyed=[key for number, line in enumerate(fresh) for key in _keys(number, line.exported.event)],
+            keyed=_keyed(fresh),
             gates=[change for gate, events in gates.values() if (change := gate_change(gate, events)) is not None],
             times=times,
         )
@@ -248,6 +252,38 @@ class _Restore:
             usual = Gate.build(gate.tract, now=gate.created_on)
             if (gate.state, gate.settings) != (usual.state, usual.settings):
                 yield RestoredGate(gate.tract.value, gate.state, gate.settings.capacity, gate.by, gate.why)
+
+
+def _check_time(at: int) -> None:
+    """The log's clock would stand still until then: no entry has a time before that of the one before it."""
+    now = time.time_ns() // 1_000_000
+    if at > now + _MOST_AHEAD:
+        raise LineError(
+            f"Its time {text_of(at)} is more than a day ahead of this machine's clock, {text_of(now)}."
+        )
+
+
+def _keyed(lines: Sequence[Line]) -> list[KeyedMessage]:
+    """The keys that an append of these brings.
+
+    Raises:
+        BrokenLineError: one comes twice; not every store would refuse it.
+    """
+    known: dict[tuple[UUID, str], KeyedMessage] = {}
+    for number, line in enumerate(lines):
+        for keyed in _keys(number, line.exported.event):
+            first = known.setdefault((keyed.originator_id, keyed.key), keyed)
+            if first is not keyed:
+                raise _repeated(line, first)
+    return list(known.values())
+
+
+def _repeated(line: Line, first: KeyedMessage | Duplicate) -> BrokenLineError:
+    return BrokenLineError(
+        line.number,
+        f"The idempotency key {first.key!r} belongs to message {first.sequence} of dialogue "
+        f"{first.originator_id} already.",
+    )
 
 
 def _keys(number: int, event: object) -> list[KeyedMessage]:

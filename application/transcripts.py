@@ -25,7 +25,7 @@ import msgspec
 from application.chat import UnreadableError, is_dialogue, read_chat
 from domain.message import Message, Payload
 
-__all__ = ["MOST_SUBJECT", "NAMESPACE", "BrokenLine", "Transcript", "read_transcripts"]
+__all__ = ["MOST_SUBJECT", "NAMESPACE", "BrokenLine", "Transcript", "name_of", "read_transcripts"]
 
 NAMESPACE: Final = UUID("8b5d4a86-6f0e-4f6b-9a55-3c1f5f0a7d21")
 """Of the ids of recorded dialogues. Another one would import every file a second time."""
@@ -62,6 +62,13 @@ class BrokenLine(msgspec.Struct, frozen=True):
     reason: str
 
 
+def name_of(file: str | Path | BinaryIO) -> str:
+    """What reports call a file; one that has no path is `<stream>`."""
+    path = file if isinstance(file, str | Path) else getattr(file, "name", None)
+    # A name need not be UTF-8 on disk; what is recorded and reported must be.
+    return os.fsencode(path).decode(errors="replace") if isinstance(path, str | bytes | Path) else "<stream>"
+
+
 def read_transcripts(path: str | Path | BinaryIO) -> Iterator[Transcript | BrokenLine]:
     """The transcripts of a file in order, one for each dialogue; a broken one does not hide the others.
 
@@ -71,7 +78,7 @@ def read_transcripts(path: str | Path | BinaryIO) -> Iterator[Transcript | Broke
     Raises:
         OSError: with the first item, when the file cannot be opened; later, when it cannot be read.
     """
-    source = _Source(Path(path if isinstance(path, str | Path) else path.name))
+    source = _Source(name_of(path))
     with Path(path).open("rb") if isinstance(path, str | Path) else nullcontext(path) as file:
         lines = _numbered(file)
         head = list(islice(lines, 2))
@@ -132,10 +139,9 @@ def _is_json(text: bytes) -> bool:
 class _Source:
     """One file: it knows what the reports call it, and which dialogues it has shown before."""
 
-    def __init__(self, path: Path) -> None:
-        # A name need not be UTF-8 on disk; what is recorded and reported must be.
-        self._file = os.fsencode(path).decode(errors="replace")
-        self._name = os.fsencode(path.name).decode(errors="replace")
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._name = Path(file).name
         self._occurrences: dict[UUID, int] = {}
 
     def lines(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[Transcript | BrokenLine]:

@@ -157,7 +157,7 @@ class WaitingRoom:
                 return
             except (PersistenceError, CallosumError) as error:
                 if failures == 0:
-                    _logger.warning("Who waits for room in the %s tract goes on to: %s", self._tract, error)
+                    _logger.warning("Nobody who waits is let into the %s tract for now: %s", self._tract, error)
                 failures += 1
                 await asyncio.sleep(_RETRY)
                 continue
@@ -207,10 +207,10 @@ class WaitingRoom:
         taken = accumulate(turn.count for turn in self._line)
         return sum(1 for _ in takewhile(lambda count: level.backlog + count <= capacity, taken))
 
-    def _has_room(self, head: _Turn, room: int, above_low: int) -> bool:
+    def _has_room(self, head: _Turn, room: int, below_low: int) -> bool:
         """For the first in line; who waits once goes on to wait until the backlog is low."""
         head.waits |= head.count > room
-        return not head.waits or (head.count <= room and above_low >= 0)
+        return not head.waits or (head.count <= room and below_low >= 0)
 
     async def _allowed(self, wanted: int) -> int:
         """How many of those the others let go ahead. Who had its turn before has been counted."""

@@ -118,7 +118,8 @@ def import_(
 
     An export (either format) is known by its first line. Its events keep ids, versions and times; what the log has
     already is passed over; nothing is delivered. The import ends at the first line that is broken, that the log
-    contradicts, or that lacks what goes before. Nothing else should write to the log meanwhile.
+    contradicts, or that lacks what goes before. Nothing else should write to the log meanwhile. A later
+    export of the same log adds what is new, unless another command or service has tried an open circuit since.
     """
     from interface.importing import import_files
     from interface.session import run

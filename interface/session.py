@@ -153,7 +153,9 @@ async def _on_service(
         settings = settings.model_copy(update={"project": False, "views": IN_MEMORY})
     elif not projects:
         settings = settings.model_copy(update={"project": False})
-    async with CorpusCallosum.open(settings=settings) as callosum:
+    service = CorpusCallosum.open(settings=settings)
+    service.watches_gates = not creates  # or what is imported could not be followed up with a later export
+    async with service as callosum:
         return await command(callosum)
 
 

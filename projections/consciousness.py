@@ -72,10 +72,14 @@ class Consciousness(Projection):
 
     @property
     def version(self) -> str:
+        return f"{_VERSION}"
+
+    @property
+    def settings(self) -> str:
         values = msgspec.structs.asdict(self._settings) | msgspec.structs.asdict(self._patterns)
         del values["stall_seconds"]  # by which no row is made; who asks goes by it
         settings = " ".join(f"{name}={value}" for name, value in values.items())
-        return f"{_VERSION} {settings} detectors={','.join(PATTERNS)}"
+        return f"{settings} detectors={','.join(PATTERNS)}"
 
     def fold(self, events: Sequence[Recorded], stored: Stored) -> Rows:
         self._stored = stored

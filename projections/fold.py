@@ -97,6 +97,11 @@ class Projection(Protocol):
         """All that the rows depend on beside the log and the tables; with another one they are folded anew."""
         ...
 
+    @property
+    def settings(self) -> str:
+        """What the rows depend on by somebody's choice; for another one they do not answer, not even meanwhile."""
+        return ""
+
     def fold(self, events: Sequence[Recorded], stored: Stored) -> Rows:
         """The rows that these events change.
 
@@ -116,7 +121,7 @@ class Projection(Protocol):
 
 
 def version_of(projection: Projection) -> str:
-    return f"{projection.version} tables={tables_version(projection.TABLES)}"
+    return f"{projection.version} [{projection.settings}] tables={tables_version(projection.TABLES)}"
 
 
 def weight(event: Recorded | Unread) -> int:

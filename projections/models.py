@@ -138,10 +138,13 @@ class ReadModels:
             return _listed(connection, projection)
 
     def serving(self, projection: str, version: str) -> Generation | None:
-        """The one to answer from: of this version or, while that is built, of another with the same tables."""
+        """The one to answer from: of this version or, while that is built, of another one for the same question.
+
+        That has the same settings and tables, and an earlier or later way to fold.
+        """
         serving = [generation for generation in self.generations(projection) if generation.state is State.SERVING]
         own = [generation for generation in serving if generation.version == version]
-        alike = [generation for generation in serving if _tables(generation.version) == _tables(version)]
+        alike = [generation for generation in serving if _question(generation.version) == _question(version)]
         return next(iter(own or alike), None) or self.current(projection, version)
 
     def current(self, projection: str, version: str) -> Generation | None:
@@ -271,8 +274,9 @@ def _current(generations: Sequence[Generation], version: str) -> Generation | No
     return None
 
 
-def _tables(version: str) -> str:
-    return version.rpartition("tables=")[2]
+def _question(version: str) -> str:
+    """Settings and tables."""
+    return version.partition(" [")[2]
 
 
 def _new(connection: Connection, projection: str, version: str, state: State) -> Generation:

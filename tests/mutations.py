@@ -1172,8 +1172,8 @@ MUTATIONS: Final = (
     Mutation(
         "let-in-above-the-low-watermark",
         "application/waiting.py",
-        "min(low, capacity - self._line[0].count)",
-        "capacity - self._line[0].count",
+        "(head.count <= room and below_low >= 0)",
+        "head.count <= room",
         (f"{ADMISSION}::TestWaiting::test_who_waits_is_let_in_when_the_backlog_is_down_to_the_low_watermark",),
     ),
     Mutation(

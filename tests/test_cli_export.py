@@ -16,7 +16,8 @@ import pytest
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
-from corpus_callosum import CorpusCallosum
+from corpus_callosum import CircuitState, CorpusCallosum, Tract
+from tests.gates import PATIENT, ScriptedAgent, fail, guarded, put, until_state
 from tests.history import live_history, plain_settings
 from tests.processes import ROOT
 from tests.redis_stores import shared_server
@@ -129,6 +130,17 @@ class TestImporting:
         ]
         assert chain_of(other) == chain_of(url)
 
+    def test_follows_up_with_a_later_export_though_a_circuit_was_open(self, tmp_path: Path) -> None:
+        source, other = (f"sqlite:///{tmp_path}/{name}.db" for name in ("source", "other"))
+        asyncio.run(_tried_again(source))
+        every = asked("export", "--url", source).out.splitlines(keepends=True)
+        opened = 1 + next(number for number, line in enumerate(every) if "gate.circuit_opened" in line)
+        for part in (every[:opened], every):  # its wait has been over for long
+            (tmp_path / "log").write_text("".join(part))
+            ended = asked("import", f"{tmp_path}/log", "--url", other)
+            assert (ended.status, ended.err) == (0, "")
+        assert chain_of(other) == chain_of(source)
+
     def test_takes_a_pipe(self, url: str, tmp_path: Path) -> None:
         told = asked("export", "--url", url).out
         assert _piped(told, tmp_path).status == 0
@@ -166,6 +178,14 @@ class TestImporting:
         for command in _comparing(urls[0]):
             answers = {asked(*command, "--json", "--url", url).out for url in urls}
             assert len(answers) == 1, command
+
+
+async def _tried_again(url: str) -> None:
+    async with guarded(url) as source:
+        dialogue = await source.open_dialogue("fails, and is tried again")
+        await put(source, dialogue, *range(30))
+        async with source.attach(ScriptedAgent(fail), Tract.EXTERNAL, "tool", delivery=PATIENT):
+            await until_state(source, CircuitState.HALF_OPEN)
 
 
 def _comparing(url: str) -> Sequence[Sequence[str]]:

@@ -3,25 +3,34 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO
 from uuid import UUID
 
 import pytest
+from eventsourcing.persistence import OperationalError
 
 from corpus_callosum import (
     CallNotPermittedError,
+    CallosumClosedError,
     CircuitState,
     CorpusCallosum,
     Format,
+    Gate,
+    InvalidCommandError,
     Message,
     RestoreReport,
+    Settings,
     Tract,
 )
 from tests.conftest import STORES, _url
 from tests.deliveries import nothing_comes
-from tests.gates import PATIENT, ScriptedAgent, fail, guarded, put, until_state
+from tests.gates import PATIENT, ScriptedAgent, fail, gate_events, guarded, put, until, until_state
 from tests.history import digests, everything, lines, live_history, plain_settings
 
 SAID = {"source": Tract.INTERNAL, "target": Tract.EXTERNAL, "sender": "planner"}
@@ -99,6 +108,39 @@ async def test_the_gates_are_as_their_events_tell(lasting_url: str, elsewhere: s
         }
         assert [await _level(callosum, tract) for tract in Tract] == levels
         assert (await callosum.gates.metrics()).external.settings.capacity == 77
+
+
+@pytest.mark.parametrize("settings", [{"capacity": 50}, {"gate": {"external": {"capacity": 50}}}])
+async def test_a_service_with_gate_settings_of_its_own_takes_no_export(
+    url: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    async with CorpusCallosum.open(settings=Settings(url=url, views="sqlite://", **settings)) as callosum:
+        before = await everything(callosum)
+        with pytest.raises(InvalidCommandError, match=r"open a service with `Settings\(…, capacity=None"):
+            await restored(callosum, await lines(callosum), tmp_path)
+        assert await everything(callosum) == before
+
+
+async def test_what_is_restored_as_on_its_way_is_no_backpressure(
+    lasting_url: str, elsewhere: str, tmp_path: Path
+) -> None:
+    async with opened(elsewhere) as source:
+        await _dialogue(source, 12)
+        told = await lines(source)
+    async with opened(lasting_url) as callosum:
+        assert (await restored(callosum, told, tmp_path)).broken is None
+        await callosum.gates.configure(Tract.EXTERNAL, by="ops", why="less", capacity=10)
+        dialogue = await callosum.open_dialogue("afterwards")
+        await callosum.send(dialogue, **SAID, payload="x")  # type: ignore[arg-type]
+        metrics = await callosum.deliveries()
+        assert metrics.external.backlog == 13
+        await callosum._open.gates._record()
+        assert not await gate_events(callosum, Gate.BackpressureEngaged)
+        for number in range(9):
+            await callosum.send(dialogue, **SAID, payload=number)  # type: ignore[arg-type]
+        await callosum.deliveries()
+        await callosum._open.gates._record()
+        assert await gate_events(callosum, Gate.BackpressureEngaged)
 
 
 async def _level(callosum: CorpusCallosum, tract: Tract) -> tuple[object, ...]:
@@ -205,12 +247,118 @@ class TestALineThatCannotBeRestored:
                 f"Version 3 of dialogue {dialogue} has another content in the log, where it is at position 3.",
             )
 
+    async def test_has_a_time_far_ahead_of_the_clock(self, url: str, told: list[str], tmp_path: Path) -> None:
+        now = datetime.now(UTC)
+        allowed, refused = now + timedelta(hours=23), now + timedelta(hours=25)
+        at = json.loads(told[2])["at"]
+        ahead = refused.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line, reason = await self.refused(url, [*told[:2], told[2].replace(at, ahead), *told[3:]], tmp_path)
+        assert line == 3
+        begin, _, clock = reason.removesuffix(".").rpartition(" ")
+        assert begin == f"Its time {ahead} is more than a day ahead of this machine's clock,"
+        assert now - timedelta(milliseconds=1) <= datetime.fromisoformat(clock) <= datetime.now(UTC)
+        async with opened(url) as callosum:
+            report = await restored(
+                callosum, [*told[:3], told[3].replace(json.loads(told[3])["at"], allowed.isoformat())], tmp_path
+            )
+            assert (report.broken, report.moved) == (None, 0)
+
+    @pytest.mark.parametrize("batch", [1, 2, 256])
+    async def test_has_an_idempotency_key_of_an_earlier_one(
+        self, lasting_url: str, elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+    ) -> None:
+        monkeypatch.setattr("application.restoring._MOST_EVENTS", batch)
+        async with opened(elsewhere) as source:
+            dialogue = await source.open_dialogue("keys")
+            for key in ("one", None, None, None, "two"):
+                await source.send(dialogue, **SAID, idempotency_key=key)  # type: ignore[arg-type]
+            told = [line.replace('"two"', '"one"') for line in await lines(source)]
+        async with opened(lasting_url) as callosum:
+            for _ in range(2):  # of what is there already, too
+                report = await restored(callosum, told, tmp_path)
+                assert report.broken is not None
+                assert (report.broken.line, report.broken.reason) == (
+                    6,
+                    f"The idempotency key 'one' belongs to message 1 of dialogue {dialogue} already.",
+                )
+            assert len(await everything(callosum)) == {1: 5, 2: 4, 256: 0}[batch]
+
     async def test_is_of_an_aggregate_whose_beginning_is_missing(
         self, lasting_url: str, told: list[str], tmp_path: Path
     ) -> None:
         line, reason = await self.refused(lasting_url, told[2:], tmp_path)
         assert line == 1
         assert "neither in the log nor in the file" in reason
+
+
+async def test_an_import_ends_after_a_batch_when_the_service_is_closed(
+    lasting_url: str, elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("application.restoring._MOST_EVENTS", 2)
+    async with opened(elsewhere) as source:
+        await _dialogue(source, 20)
+        told = await lines(source)
+    (tmp_path / "log").write_text("\n".join(told))
+    async with opened(lasting_url) as callosum:
+        loop, reader, reports = asyncio.get_running_loop(), callosum._open.reader, []
+
+        def close(report: RestoreReport) -> None:
+            reports.append(report.events)
+            if len(reports) == 3:
+                asyncio.run_coroutine_threadsafe(callosum.aclose(), loop)
+                while not reader._closed:
+                    time.sleep(0.01)
+
+        with pytest.raises(CallosumClosedError):
+            await callosum.import_log(tmp_path / "log", close)
+    async with opened(lasting_url) as callosum:
+        assert len(await everything(callosum)) == 6
+        report = await callosum.import_log(tmp_path / "log")
+        assert (report.events, report.present) == (15, 6)
+
+
+async def test_what_came_of_an_import_is_told_though_the_store_is_away_then(
+    url: str, elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(elsewhere) as source, opened(url) as callosum:
+        await live_history(source)
+        told = await lines(source)
+        (tmp_path / "log").write_text("\n".join(told))
+
+        def away(*_: object) -> None:
+            raise OperationalError("the store is away")
+
+        def go(_: RestoreReport) -> None:
+            monkeypatch.setattr(callosum._open.log, "configured", away)
+
+        report = await callosum.import_log(tmp_path / "log", go)
+        assert (report.events, report.broken) == (len(told), None)
+        monkeypatch.undo()
+
+        async def learned() -> bool:
+            return callosum.gates.settings(Tract.EXTERNAL).capacity == 77
+
+        await until(learned)
+
+
+@pytest.mark.parametrize("made", [BytesIO, TemporaryFile])
+async def test_a_file_without_a_path_is_read_like_any(
+    url: str, elsewhere: str, made: Callable[[], BinaryIO]
+) -> None:
+    async with opened(elsewhere) as source, opened(url) as callosum:
+        await _dialogue(source, 3)
+        told = await lines(source)
+        with made() as file:
+            file.write("\n".join([*told, "broken"]).encode())
+            file.seek(0)
+            report = await callosum.import_log(file)
+        assert report.broken is not None
+        assert (report.broken.file, report.broken.line) == ("<stream>", len(told) + 1)
+        with made() as file:
+            file.write("\n".join(told).encode())
+            file.seek(0)
+            again = await callosum.import_log(file)
+        assert again.present + again.events == len(told)
 
 
 async def test_an_import_that_is_cancelled_ends_and_can_be_made_again(
@@ -293,6 +441,27 @@ class TestALogWhoseCircuitHasOpened:
             report = await callosum.import_log(tmp_path / "log", fold)
             assert (report.broken, report.events, len(told_of)) == (None, len(told), len(told))
             assert await lines(callosum) == told
+
+    async def test_can_be_followed_up_where_no_service_watches_the_gates(
+        self, elsewhere: str, lasting_url: str, tmp_path: Path
+    ) -> None:
+        async with guarded(elsewhere) as source:
+            agent = ScriptedAgent(fail)
+            dialogue = await source.open_dialogue("fails, and is tried again")
+            await put(source, dialogue, *range(30))
+            async with source.attach(agent, Tract.EXTERNAL, "tool", delivery=PATIENT):
+                await until_state(source, CircuitState.HALF_OPEN)
+            told = await lines(source)
+        begin = 1 + next(number for number, line in enumerate(told) if "gate.circuit_opened" in line)
+        for part in (told[:begin], told):  # when its wait has been over for long
+            service = CorpusCallosum.open(settings=plain_settings(lasting_url))
+            service.watches_gates = False
+            async with service as callosum:
+                await callosum.gates.metrics()
+                report = await restored(callosum, part, tmp_path)
+                await callosum.gates.metrics()
+                assert report.broken is None
+                assert await lines(callosum) == part
 
     async def test_lets_nothing_in_until_its_wait_is_over(
         self, lasting_url: str, told: list[str], tmp_path: Path

@@ -1,5 +1,6 @@
 """From when on something is a pattern is a setting; and another threshold is another read model."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from application.settings import patterns
 from corpus_callosum import CorpusCallosum, Settings
 from domain.pattern_settings import PatternSettings
 from projections.consciousness import Consciousness
+from projections.fold import version_of
 from tests.scenario import message
 from tests.terminal import asked
 
@@ -42,7 +44,7 @@ def test_what_cannot_be_set_is_told(told: str, says: str) -> None:
 
 
 def test_every_threshold_of_what_is_stored_is_part_of_the_version() -> None:
-    usual = Consciousness().version
+    usual = version_of(Consciousness())
     changed = {
         "repetition_window": 3,
         "monologue_messages": 4,
@@ -51,7 +53,8 @@ def test_every_threshold_of_what_is_stored_is_part_of_the_version() -> None:
         "stall_seconds": 7.0,
     }
     versions = {
-        name: Consciousness(None, PatternSettings().changed(**{name: changed[name]})).version for name in changed
+        name: version_of(Consciousness(None, PatternSettings().changed(**{name: changed[name]})))
+        for name in changed
     }
     assert [name for name in PatternSettings.__struct_fields__ if versions[name] == usual] == ["stall_seconds"]
     assert len(set(versions.values())) == len(versions)
@@ -73,3 +76,20 @@ async def test_another_threshold_builds_a_read_model_beside_the_old_one(lasting_
         assert len(versions) == 2
     async with CorpusCallosum.open(lasting_url) as callosum:
         assert (await callosum.findings()).total == 0
+
+
+async def test_an_answer_never_has_the_figures_of_another_threshold(lasting_url: str) -> None:
+    async with CorpusCallosum.open(lasting_url) as callosum:
+        dialogue = await callosum.open_dialogue("long")
+        await callosum.send_many(dialogue, [message(number) for number in range(6)])
+        assert (await callosum.findings()).total == 0
+    for length in (3, 4, 5):
+        other = Settings(url=lasting_url, patterns={"monologue_messages": length})
+        async with CorpusCallosum.open(settings=other) as callosum:
+            [finding] = (await callosum.findings()).findings
+            assert (finding.pattern, finding.count) == ("monologue", 6)
+    nobody_folds = Settings(url=lasting_url, patterns={"monologue_messages": 6}, project=False)
+    async with CorpusCallosum.open(settings=nobody_folds) as callosum:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await callosum.findings()

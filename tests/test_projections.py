@@ -243,10 +243,16 @@ def test_program_of_another_definition_builds_a_read_model_of_its_own(models: Re
         assert asked.consciousness_metrics(A).episodes == []
 
 
-def test_read_model_of_another_definition_serves_while_the_new_one_is_built(models: ReadModels) -> None:
+class Earlier(Consciousness):
+    """By the code of an earlier program."""
+
+    version = "2"
+
+
+def test_read_model_of_an_earlier_program_serves_while_the_new_one_is_built(models: ReadModels) -> None:
     log = MemoryLog(page=1)
     head = log.append(opened(A), conveyed(A, 1, ask()))
-    with running(runner_of(log, models), log) as runner:
+    with running(runner_of(log, models, lambda: Earlier(SMALL)), log) as runner:
         runner.wait_for(head, 20)
     head = log.append(conveyed(A, 2, ask()), Unknown(A, 3, NOON), conveyed(A, 3, ask()))
     with running(runner_of(log, models, small), log) as runner, pytest.raises(ProjectionFailedError):
@@ -257,6 +263,15 @@ def test_read_model_of_another_definition_serves_while_the_new_one_is_built(mode
         runner.wait_for(head, 20)
     with queries(models, small()) as asked:
         assert asked.consciousness_metrics(A).position == head
+
+
+def test_read_model_of_other_settings_serves_nobody_else(models: ReadModels) -> None:
+    log = MemoryLog()
+    head = log.append(opened(A), conveyed(A, 1, ask()))
+    with running(runner_of(log, models), log) as runner:
+        runner.wait_for(head, 20)
+    assert models.serving("consciousness", version_of(Consciousness())) is not None
+    assert models.serving("consciousness", version_of(small())) is None
 
 
 def test_runners_of_two_definitions_do_not_disturb_each_other(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO
 from uuid import UUID, uuid5
 
 import pytest
@@ -116,6 +118,17 @@ def test_the_subject_is_short_text_of_the_object_or_file_and_line(
     transcript: Only, keys: dict[str, Any], subject: str
 ) -> None:
     assert transcript({**DIALOGUE, **keys}).subject == subject
+
+
+@pytest.mark.parametrize("made", [BytesIO, TemporaryFile])
+def test_a_file_without_a_path_is_read_like_any(made: Callable[[], BinaryIO]) -> None:
+    with made() as file:
+        file.write(json.dumps(DIALOGUE).encode() + b"\n{}")
+        file.seek(0)
+        transcript, broken = read_transcripts(file)
+    assert isinstance(transcript, Transcript)
+    assert isinstance(broken, BrokenLine)
+    assert (transcript.subject, broken.file) == ("<stream>:1", "<stream>")
 
 
 def test_a_file_name_that_is_not_utf_8_is_shown_as_well_as_can_be(tmp_path: Path) -> None:
