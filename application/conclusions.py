@@ -3,7 +3,17 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from application.relations import Aspect, Interval, OutcomeGroup, Relation, Share, Spread, Study, StudyVerdict
+from application.relations import (
+    Aspect,
+    Interval,
+    OutcomeGroup,
+    Pairs,
+    Relation,
+    Share,
+    Spread,
+    Study,
+    StudyVerdict,
+)
 
 __all__ = [
     "LIKE_LENGTH",
@@ -71,14 +81,14 @@ def _chance(relation: Relation) -> str:
 
 
 def _figures(relation: Relation, study: Study) -> str:
-    if relation.test == "spearman":
-        return f"rank correlation {interval(relation.effect)}"
     if relation.odds_ratio is not None:
         apart = f"{points(relation.effect)}, odds ratio {_ratio(relation.odds_ratio)}"
         return f"{_found(relation, study.groups)}; they differ by {apart}"
+    if relation.pairs is None:
+        return f"rank correlation {interval(relation.effect)}"
     named = [f"where {group.label}" for group in study.groups] or ["without it", "with it"]
     whose = f"{study.outcome} is at the median" if relation.aspect is Aspect.PATTERN else "median"
-    return f"{whose} {_medians(relation, named, study)}; {_pairs(relation)}"
+    return f"{whose} {_medians(relation, named, study)}; {_pairs(relation.pairs)}, δ {interval(relation.effect)}"
 
 
 def _p(p: float) -> str:
@@ -99,11 +109,13 @@ def unit(relation: Relation) -> str:
     return " ms" if relation.name.startswith("response_time") else ""
 
 
-def _pairs(relation: Relation) -> str:
-    """Cliff's delta as a share of pairs: the second has more in (1 + δ)/2 of them."""
-    delta = relation.effect.estimate or 0.0
-    which = "latter" if delta >= 0 else "former"
-    return f"the {which} has more in {percent((1 + abs(delta)) / 2)} of pairs, δ {interval(relation.effect)}"
+def _pairs(pairs: Pairs) -> str:
+    """Of which group more is said first, whichever has it in more pairs."""
+    which, more, fewer = "latter", pairs.more, pairs.fewer
+    if fewer > more:
+        which, more, fewer = "former", fewer, more
+    same = f", the same in {percent(pairs.same)}" if pairs.same else ""
+    return f"the {which} has more in {percent(more)} of pairs, fewer in {percent(fewer)}{same}"
 
 
 def _found(relation: Relation, groups: Sequence[OutcomeGroup]) -> str:

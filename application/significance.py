@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from application.relations import MANY, PERMUTATIONS, SEED, Exactness, Interval, Spread, Tested
+from application.relations import MANY, PERMUTATIONS, SEED, Exactness, Interval, Pairs, Spread, Tested
 
 __all__ = [
     "cliffs_delta",
@@ -88,8 +88,8 @@ def fisher(found: tuple[int, int], of: tuple[int, int]) -> Tested:
     return Tested(float(stats.fisher_exact(_table(found, of)).pvalue), Exactness.EXACT)
 
 
-def cliffs_delta(first: Sequence[float], second: Sequence[float]) -> Interval:
-    """P(second > first) − P(second < first), −1 to 1, over all pairs (Cliff, 1993).
+def cliffs_delta(first: Sequence[float], second: Sequence[float]) -> tuple[Interval, Pairs]:
+    """P(second > first) − P(second < first), −1 to 1, over all pairs (Cliff, 1993), and the shares of these.
 
     The interval is Cliff's asymmetric one with his unbiased variance and a t quantile (Feng and Cliff, 2004; the
     same figures as R's effsize). At −1 and 1, where the variance is 0, it is theirs for that: its other end is
@@ -98,13 +98,20 @@ def cliffs_delta(first: Sequence[float], second: Sequence[float]) -> Interval:
     xs, ys = np.asarray(second, float), np.asarray(first, float)
     n, m = len(xs), len(ys)
     of_xs, of_ys = _dominances(xs, ys), -_dominances(ys, xs)
-    delta = float(of_xs.mean())
+    delta, ties = float(of_xs.mean()), int(_ties(xs, ys).sum())
+    more = (n * m - ties + round(delta * n * m)) // 2
+    pairs = Pairs(more / (n * m), (n * m - ties - more) / (n * m), ties / (n * m))
+    return _about(delta, ties, of_xs, of_ys), pairs
+
+
+def _about(delta: float, ties: int, of_xs: _Floats, of_ys: _Floats) -> Interval:
+    n, m = len(of_xs), len(of_ys)
     t = float(stats.t.ppf(1 - (1 - _CONFIDENCE) / 2, n + m - 2))
     if abs(delta) == 1:
         smaller = min(n, m)
         bound = delta * (smaller - t**2) / (smaller + t**2)
         return Interval(delta, min(bound, delta), max(bound, delta))
-    untied = n * m - float(_ties(xs, ys).sum())
+    untied = n * m - ties
     squares = untied - n * m * delta**2
     unbiased = m**2 * ((of_xs - delta) ** 2).sum() + n**2 * ((of_ys - delta) ** 2).sum() - squares
     variance = max(float(unbiased) / (n * m * (n - 1) * (m - 1)), (1 - delta**2) / (n * m - 1))

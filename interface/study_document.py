@@ -20,8 +20,7 @@ METHOD: Final = f"""\
 - A measure and two groups: Mann and Whitney's U, over every partition of the dialogues where there are at
   most {PERMUTATIONS:,} of them, else over {PERMUTATIONS:,} drawn ones (seed {SEED}). The effect is Cliff's δ:
   in how many of all pairs the second group has more, less in how many the first has; its interval is Cliff's
-  asymmetric one with the unbiased variance and a t quantile (Feng and Cliff, 2004). A share of pairs counts
-  half of those that are equal.
+  asymmetric one with the unbiased variance and a t quantile (Feng and Cliff, 2004).
 - A pattern and two groups: Fisher's exact test. The difference of the shares has Newcombe's interval (1998, method
   10), the odds ratio the exact conditional one.
 - A number of more than two values: of a measure Spearman's ρ, with permutations as above and an interval by Bonett

@@ -107,8 +107,9 @@ def test_a_difference_of_shares_is_newcombes() -> None:
 def test_cliffs_delta_is_that_of_r() -> None:
     """The example of R's package effsize, and the interval that it prints."""
     treatment, control = [10, 10, 20, 20, 20, 30, 30, 30, 40, 50], [10, 20, 30, 40, 40, 50]
-    delta = cliffs_delta(control, treatment)
+    delta, pairs = cliffs_delta(control, treatment)
     assert delta.estimate == -0.25
+    assert (pairs.more, pairs.fewer, pairs.same) == pytest.approx((17 / 60, 32 / 60, 11 / 60))
     assert delta.low == pytest.approx(-0.7265846, abs=1e-7)
     assert delta.high == pytest.approx(0.3890062, abs=1e-7)
 
@@ -116,24 +117,26 @@ def test_cliffs_delta_is_that_of_r() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(VALUES, min_size=5, max_size=9), st.lists(VALUES, min_size=5, max_size=9))
 def test_cliffs_delta_counts_all_pairs_and_lies_in_its_interval(first: list[float], second: list[float]) -> None:
-    delta = cliffs_delta(first, second)
+    delta, shares = cliffs_delta(first, second)
     pairs = [(y > x) - (y < x) for x in first for y in second]
     assert delta.estimate == pytest.approx(sum(pairs) / len(pairs))
+    counted = [pairs.count(sign) / len(pairs) for sign in (1, -1, 0)]
+    assert [shares.more, shares.fewer, shares.same] == pytest.approx(counted)
     low, estimate, high = delta.low or 0.0, delta.estimate or 0.0, delta.high or 0.0
     assert -1 - 1e-9 <= low <= estimate + 1e-9
     assert estimate - 1e-9 <= high <= 1 + 1e-9
-    other = cliffs_delta(second, first)
+    other, _ = cliffs_delta(second, first)
     assert (other.estimate, other.low, other.high) == pytest.approx((-estimate, -high, -low))
 
 
 def test_groups_that_do_not_overlap_have_an_interval_too() -> None:
-    delta = cliffs_delta([1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11])
+    delta, _ = cliffs_delta([1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11])
     assert (delta.estimate, delta.high) == (1.0, 1.0)
     assert delta.low is not None
     assert -1 < delta.low < 0.9
 
 
-@pytest.mark.parametrize("interval_of", [cliffs_delta, rank_correlation])
+@pytest.mark.parametrize("interval_of", [lambda *of: cliffs_delta(*of)[0], rank_correlation])
 def test_an_interval_holds_what_is_true_19_times_of_20(
     interval_of: Callable[[Sequence[float], Sequence[float]], Interval],
 ) -> None:

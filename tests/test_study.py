@@ -294,6 +294,18 @@ class TestSentences:
             in told.conclusions[-1]
         )
 
+    @pytest.mark.parametrize(
+        ("values", "says"),
+        [
+            ([0, 0, 0, 1] * 5, "the latter has more in 50 % of pairs, fewer in 0 %, the same in 50 %, δ +0.50"),
+            ([1, 0, 0, 0] * 5, "the former has more in 50 % of pairs, fewer in 0 %, the same in 50 %, δ −0.50"),
+            (list(range(20)), "the latter has more in 55 % of pairs, fewer in 45 %, δ +0.10"),
+        ],
+    )
+    def test_pairs_are_counted_as_they_are(self, values: list[float], says: str) -> None:
+        told = asked(dialogues([0, 1] * 10, lengths(values)))
+        assert f"; {says} (" in told.relations[0].sentence
+
     def test_who_is_known_of_is_said_where_it_is_not_all(self) -> None:
         some = [float(n) if n > 5 else None for n in range(20)]
         told = asked(dialogues([1, 0] * 10, lambda n: {"total_messages": n % 6, "coordination_z": some[n]}))
