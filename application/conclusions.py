@@ -39,6 +39,8 @@ OBSERVED: Final = (
     " tests of this study, and not for other outcomes that are tried."
 )
 
+STALLS: Final = "Stalls are not studied, nor counted as findings: they depend on when it is asked."
+
 
 def number(value: float) -> str:
     """Three digits, whole numbers whole."""
@@ -154,7 +156,7 @@ def is_like_length(relation: Relation) -> bool:
 
 def conclusions(study: Study) -> list[str]:
     """What follows from the whole."""
-    return [*_counted(study), _answer(study), *_lengths(study), *_detectable(study), OBSERVED]
+    return [*_counted(study), _answer(study), *_lengths(study), *_detectable(study), STALLS, OBSERVED]
 
 
 def _counted(study: Study) -> Iterator[str]:

@@ -353,6 +353,10 @@ class TestOnTheService:
         assert repetition.groups == loop.groups == [Share(6, 6), Share(6, 0)]
         assert repetition.verdict is StudyVerdict.RELATED
         assert of(told, "findings").effect.estimate == -1
+        assert "stall" not in {one.name for one in told.relations} | {one.name for one in told.untested}
+        assert [said for said in told.conclusions if "tall" in said] == [
+            "Stalls are not studied, nor counted as findings: they depend on when it is asked."
+        ]
         times = of(told, "response_time.external.p50")
         assert [group.known for group in times.groups if not isinstance(group, Share)] == [6, 6]
         assert "11 of them are still open: their measures may change." in told.conclusions
