@@ -5,6 +5,7 @@ from typing import Final
 
 from application.relations import (
     Aspect,
+    Detectable,
     Interval,
     OutcomeGroup,
     Pairs,
@@ -214,13 +215,24 @@ def _detectable(study: Study) -> Iterator[str]:
     least = study.detectable
     if least is None:
         return
-    if least.rank_correlation is None:
-        of = " and ".join(str(group.dialogues) for group in study.groups)
-        shares = f"shares about one half that differ by {100 * (least.share_difference or 0.0):.0f} points"
-        shown = f"|δ| of {least.cliffs_delta:.2f}, or {shares},"
-    else:
-        of, shown = str(study.dialogues - study.missing), f"rank correlation of {least.rank_correlation:.2f}"
+    of = " and ".join(str(group.dialogues) for group in study.groups) or str(study.dialogues - study.missing)
+    among = f"With {of} dialogues and {_tests(study)}"
+    strong = list(_strong(least))
+    if not strong:
+        yield f"{among} no difference, however great, could be found."
+        return
+    no_measure = study.groups and least.cliffs_delta is None
     yield (
-        f"With {of} dialogues and {_tests(study)}, a {shown} had a chance of 80 % to be found."
+        f"{among}, {', or '.join(strong)} had a chance of 80 % to be found"
+        f"{', but of a measure no difference, however great' if no_measure else ''}."
         " Much weaker relations are mostly missed: where none was found, there may be one."
     )
+
+
+def _strong(least: Detectable) -> Iterator[str]:
+    if least.rank_correlation is not None:
+        yield f"a rank correlation of {least.rank_correlation:.2f}"
+    if least.cliffs_delta is not None:
+        yield f"a |δ| of {least.cliffs_delta:.2f}"
+    if least.share_difference is not None:
+        yield f"shares about one half that differ by {100 * least.share_difference:.0f} points"

@@ -168,9 +168,10 @@ class Untested(msgspec.Struct, frozen=True):
 
 
 class Detectable(msgspec.Struct, frozen=True):
-    """How strong a relation must be to be found after correction with a probability of 80 %; 1: there is none.
+    """How strong a relation must be to be found after correction with a probability of 80 %.
 
-    Of two groups `cliffs_delta`, and `share_difference` for shares about one half; of a number `rank_correlation`.
+    Of two groups `cliffs_delta`, and `share_difference` for shares about one half; None: none is strong enough,
+    where groups are small and tests are many. Of a number `rank_correlation`.
     """
 
     cliffs_delta: float | None = None

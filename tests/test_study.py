@@ -295,6 +295,22 @@ class TestSentences:
         )
 
     @pytest.mark.parametrize(
+        ("won", "tests", "says"),
+        [
+            (5, 7, "With 5 and 5 dialogues and 7 tests no difference, however great, could be found."),
+            (6, 12, "to be found, but of a measure no difference, however great. Much weaker"),
+        ],
+    )
+    def test_where_nothing_could_be_found_it_says_so(self, won: int, tests: int, says: str) -> None:
+        """The groups do not overlap at all."""
+        rows: list[dict[str, float | None]] = [
+            {"total_messages": n, **{str(name): n for name in range(1, tests)}} for n in range(5 + won)
+        ]
+        told = asked(dialogues([0] * 5 + [1] * won, rows.__getitem__))
+        assert [one for one in told.relations if one.verdict is StudyVerdict.RELATED] == []
+        assert says in told.conclusions[2]
+
+    @pytest.mark.parametrize(
         ("values", "says"),
         [
             ([0, 0, 0, 1] * 5, "the latter has more in 50 % of pairs, fewer in 0 %, the same in 50 %, δ +0.50"),
