@@ -223,7 +223,7 @@ def _detectable(study: Study) -> Iterator[str]:
         return
     no_measure = study.groups and least.cliffs_delta is None
     yield (
-        f"{among}, {', or '.join(strong)} had a chance of 80 % to be found"
+        f"{among}, {' or '.join(strong)} had a chance of 80 % to be found"
         f"{', but of a measure no difference, however great' if no_measure else ''}."
         " Much weaker relations are mostly missed: where none was found, there may be one."
     )

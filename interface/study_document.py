@@ -10,7 +10,7 @@ from typing import Final
 from application.conclusions import p_value
 from application.relations import FEWEST, MANY, PERMUTATIONS, SEED, Relation, Study
 from corpus_callosum import CorpusCallosum
-from interface.study import effect, figure, left_out, sentences, strip, to_read
+from interface.study import KNOWN, effect, figures, left_out, sentences, strip, to_read
 from interface.text import one_line
 
 __all__ = ["study_document", "with_study"]
@@ -32,7 +32,8 @@ METHOD: Final = f"""\
 - What remains at a like number of messages is the partial rank correlation with the outcome; it is an estimate
   beside the tests, and no test of its own.
 - What is known of fewer than {FEWEST} dialogues of a group, what is the same in all, and a pattern that fewer
-  than {FEWEST} have or lack, is not tested."""
+  than {FEWEST} have or lack, is not tested.
+- {KNOWN}"""
 
 
 def study_document(study: Study) -> str:
@@ -53,16 +54,16 @@ def _table(study: Study) -> Iterator[str]:
     yield _row(columns)
     yield _row(["---"] * len(columns))
     for relation in study.relations:
-        yield _row(_cells(relation, len(heads)))
+        yield _row(_cells(relation, study))
 
 
-def _cells(relation: Relation, groups: int) -> list[str]:
-    figures = [figure(relation, group) for group in relation.groups]
-    if groups == 1 and len(figures) == 2:
-        figures = [f"{figures[0]} without, {figures[1]} with"]
+def _cells(relation: Relation, study: Study) -> list[str]:
+    told = figures(relation, study)
+    if not study.groups and len(told) == 2:
+        told = [f"{told[0]} without, {told[1]} with"]
     strips = "<br>".join(f"`{strip(relation, group)}`" for group in relation.groups)
     ps = p_value(relation.p), p_value(relation.corrected_p)
-    return [f"`{relation.name}`", *figures, strips, *effect(relation), *map(_plain, ps)]
+    return [f"`{relation.name}`", *told, strips, *effect(relation), *map(_plain, ps)]
 
 
 def _row(cells: Sequence[str]) -> str:
