@@ -69,7 +69,11 @@ def sentence(relation: Relation, study: Study) -> str:
         return f"No relation found between {name} and {outcome}: {figures}"
     if relation.verdict is StudyVerdict.RELATED:
         return f"{name} goes with {outcome}: {figures}{_beyond(relation)}"
-    chance = "Among so many tests chance alone gives as much."
+    by_chance = min(1.0, len(study.relations) * relation.p)  # the corrected p of the strongest, more of the others
+    chance = (
+        f"Among {_tests(study)}, something as strong somewhere has a probability of up to {p_value(by_chance)}"
+        " by chance."
+    )
     return f"{name} may go with {outcome}, or not: {figures} {chance}{_beyond(relation)}"
 
 

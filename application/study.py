@@ -87,7 +87,7 @@ def study(found: StudiedSet, kind: Kind, outcome: str, positive: object = None) 
         open=sum(dialogue.status is Status.OPEN for dialogue in known),
         groups=named,
         outcomes=None if groups else spread([dialogue.value for dialogue in known]),
-        relations=[],
+        relations=relations,
         untested=untested,
         detectable=_detectable(groups, len(known), len(relations)),
     )

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
+from application.conclusions import sentence
 from application.relations import LEVEL, Relation, Share, Study, StudyVerdict
 from application.study import study
 from corpus_callosum import CorpusCallosum, InvalidCommandError, Kind, Tract
@@ -273,12 +275,18 @@ class TestSentences:
             lambda n: dict(rows[n]),
             lambda n: {PATTERN} if n in {0, 1, 2, 3, 4, 5, 6, 20} else set(),
         )
-        relation = of(asked(found), PATTERN)
-        assert relation.p <= LEVEL < relation.corrected_p
+        told = asked(found)
+        relation = of(told, PATTERN)
+        assert relation.p <= LEVEL < relation.corrected_p == pytest.approx(3 * relation.p)
         assert relation.verdict is StudyVerdict.UNCERTAIN
         assert relation.examples == []
         assert "may go with won, or not" in relation.sentence
-        assert "Among so many tests chance alone gives as much." in relation.sentence
+        assert (
+            "Among 3 tests, something as strong somewhere has a probability of up to"
+            f" {relation.corrected_p:.4f} by chance."
+        ) in relation.sentence
+        weaker = msgspec.structs.replace(relation, p=0.04, corrected_p=0.08)
+        assert "a probability of up to 0.1200 by chance." in sentence(weaker, told)
 
     def test_no_relation_is_said_as_plainly(self) -> None:
         told = asked(dialogues([1, 0] * 10, lengths([n // 2 for n in range(20)])))
@@ -325,8 +333,7 @@ class TestSentences:
     def test_who_is_known_of_is_said_where_it_is_not_all(self) -> None:
         some = [float(n) if n > 5 else None for n in range(20)]
         told = asked(dialogues([1, 0] * 10, lambda n: {"total_messages": n % 6, "coordination_z": some[n]}))
-        sentence = of(told, "coordination_z").sentence
-        assert sentence.count("(known of 7 of 10)") == 2
+        assert of(told, "coordination_z").sentence.count("(known of 7 of 10)") == 2
 
 
 class TestExamples:
