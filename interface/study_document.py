@@ -15,7 +15,8 @@ from interface.text import one_line
 
 __all__ = ["study_document", "with_study"]
 
-_MARKUP: Final = re.compile(r"([\\`*\[\]<>|&])")
+_MARKUP: Final = re.compile(r"([\\`*_~$@#\[\]<>|&]|:(?=\S)|(?<=www)\.)", re.IGNORECASE)
+"""What would be markup, or what GitHub makes of plain text: mathematics, links, mentions, pictures."""
 METHOD: Final = f"""\
 - A measure and two groups: Mann and Whitney's U, over every partition of the dialogues where there are at
   most {PERMUTATIONS:,} of them, else over {PERMUTATIONS:,} drawn ones (seed {SEED}). The effect is Cliff's δ:
@@ -44,7 +45,7 @@ def study_document(study: Study) -> str:
     if study.untested:
         parts += ["## Not tested", _listed(left_out(study))]
     if read := to_read(study):
-        parts += ["## To read", _plain(read[0]), _listed(read[1:])]
+        parts += ["## To read", read[0], _listed(read[1:])]
     return "\n\n".join([*parts, "## How it was tested", METHOD]) + "\n"
 
 

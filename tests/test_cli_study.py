@@ -3,12 +3,24 @@
 import json
 import re
 from pathlib import Path
+from uuid import UUID
 
 import msgspec
 import pytest
 from rich.console import Console
+from rich.markdown import Markdown
 
-from application.relations import Aspect, Exactness, Interval, OutcomeGroup, Relation, Share, Spread, Study
+from application.relations import (
+    Aspect,
+    Exactness,
+    Example,
+    Interval,
+    OutcomeGroup,
+    Relation,
+    Share,
+    Spread,
+    Study,
+)
 from domain.dialogue import Kind
 from interface.study import KNOWN, figure, figures, in_two, strip, study_table
 from interface.study_document import study_document
@@ -242,6 +254,26 @@ def test_a_figure_of_fewer_dialogues_says_of_how_many() -> None:
     with shown.capture() as capture:
         shown.print(study_table(a_study(found)))
     assert KNOWN in re.sub(r"\s+", " ", capture.get())
+
+
+def test_an_outcome_cannot_become_markup() -> None:
+    """The marks that Rich knows are read back; those that GitHub alone knows are looked for."""
+    hostile = "_won_ ~~no~~ *a* `b` $c$ [d](e) &amp; <b> https://f.g WWW.h.i j@k.l #1 :no: |"
+    document = study_document(msgspec.structs.replace(a_study(), outcome=hostile))
+    heading = document.splitlines()[0]
+    shown = Console(width=200)
+    with shown.capture() as capture:
+        shown.print(Markdown(heading))
+    assert f" What goes with {hostile} " in capture.get()
+    assert re.findall(r"(?<!\\)[$@#]|s:|W\.| :", heading) == ["#"]
+
+
+def test_its_own_markup_stays() -> None:
+    found = msgspec.structs.replace(
+        relation(Spread(6000, 3, 1, 2, 3, 4, 5)), examples=[Example(UUID(int=1), True, 5)]
+    )
+    document = study_document(msgspec.structs.replace(a_study(found), groups=[]))
+    assert "To read with `callosum transcript`:\n" in document
 
 
 def test_the_longest_figures_fit_80_columns() -> None:
