@@ -3,7 +3,18 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from application.relations import Aspect, Interval, OutcomeGroup, Relation, Share, Spread, Study, StudyVerdict
+from application.relations import (
+    Aspect,
+    Detectable,
+    Interval,
+    OutcomeGroup,
+    Pairs,
+    Relation,
+    Share,
+    Spread,
+    Study,
+    StudyVerdict,
+)
 
 __all__ = [
     "LIKE_LENGTH",
@@ -28,6 +39,8 @@ OBSERVED: Final = (
     " where some are of the same task or by the same agent, p-values may be too small. The correction is for the"
     " tests of this study, and not for other outcomes that are tried."
 )
+
+STALLS: Final = "Stalls are not studied, nor counted as findings: they depend on when it is asked."
 
 
 def number(value: float) -> str:
@@ -56,7 +69,11 @@ def sentence(relation: Relation, study: Study) -> str:
         return f"No relation found between {name} and {outcome}: {figures}"
     if relation.verdict is StudyVerdict.RELATED:
         return f"{name} goes with {outcome}: {figures}{_beyond(relation)}"
-    chance = "Among so many tests chance alone gives as much."
+    by_chance = min(1.0, len(study.relations) * relation.p)  # the corrected p of the strongest, more of the others
+    chance = (
+        f"Among {_tests(study)}, something as strong somewhere has a probability of up to {p_value(by_chance)}"
+        " by chance."
+    )
     return f"{name} may go with {outcome}, or not: {figures} {chance}{_beyond(relation)}"
 
 
@@ -71,14 +88,14 @@ def _chance(relation: Relation) -> str:
 
 
 def _figures(relation: Relation, study: Study) -> str:
-    if relation.test == "spearman":
-        return f"rank correlation {interval(relation.effect)}"
     if relation.odds_ratio is not None:
         apart = f"{points(relation.effect)}, odds ratio {_ratio(relation.odds_ratio)}"
         return f"{_found(relation, study.groups)}; they differ by {apart}"
+    if relation.pairs is None:
+        return f"rank correlation {interval(relation.effect)}"
     named = [f"where {group.label}" for group in study.groups] or ["without it", "with it"]
     whose = f"{study.outcome} is at the median" if relation.aspect is Aspect.PATTERN else "median"
-    return f"{whose} {_medians(relation, named, study)}; {_pairs(relation)}"
+    return f"{whose} {_medians(relation, named, study)}; {_pairs(relation.pairs)}, δ {interval(relation.effect)}"
 
 
 def _p(p: float) -> str:
@@ -99,11 +116,13 @@ def unit(relation: Relation) -> str:
     return " ms" if relation.name.startswith("response_time") else ""
 
 
-def _pairs(relation: Relation) -> str:
-    """Cliff's delta as a share of pairs: the second has more in (1 + δ)/2 of them."""
-    delta = relation.effect.estimate or 0.0
-    which = "latter" if delta >= 0 else "former"
-    return f"the {which} has more in {percent((1 + abs(delta)) / 2)} of pairs, δ {interval(relation.effect)}"
+def _pairs(pairs: Pairs) -> str:
+    """Of which group more is said first, whichever has it in more pairs."""
+    which, more, fewer = "latter", pairs.more, pairs.fewer
+    if fewer > more:
+        which, more, fewer = "former", fewer, more
+    same = f", the same in {percent(pairs.same)}" if pairs.same else ""
+    return f"the {which} has more in {percent(more)} of pairs, fewer in {percent(fewer)}{same}"
 
 
 def _found(relation: Relation, groups: Sequence[OutcomeGroup]) -> str:
@@ -142,7 +161,7 @@ def is_like_length(relation: Relation) -> bool:
 
 def conclusions(study: Study) -> list[str]:
     """What follows from the whole."""
-    return [*_counted(study), _answer(study), *_lengths(study), *_detectable(study), OBSERVED]
+    return [*_counted(study), _answer(study), *_lengths(study), *_detectable(study), STALLS, OBSERVED]
 
 
 def _counted(study: Study) -> Iterator[str]:
@@ -200,13 +219,24 @@ def _detectable(study: Study) -> Iterator[str]:
     least = study.detectable
     if least is None:
         return
-    if least.rank_correlation is None:
-        of = " and ".join(str(group.dialogues) for group in study.groups)
-        shares = f"shares about one half that differ by {100 * (least.share_difference or 0.0):.0f} points"
-        shown = f"|δ| of {least.cliffs_delta:.2f}, or {shares},"
-    else:
-        of, shown = str(study.dialogues - study.missing), f"rank correlation of {least.rank_correlation:.2f}"
+    of = " and ".join(str(group.dialogues) for group in study.groups) or str(study.dialogues - study.missing)
+    among = f"With {of} dialogues and {_tests(study)}"
+    strong = list(_strong(least))
+    if not strong:
+        yield f"{among} no difference, however great, could be found."
+        return
+    no_measure = study.groups and least.cliffs_delta is None
     yield (
-        f"With {of} dialogues and {_tests(study)}, a {shown} had a chance of 80 % to be found."
+        f"{among}, {' or '.join(strong)} had a chance of 80 % to be found"
+        f"{', but of a measure no difference, however great' if no_measure else ''}."
         " Much weaker relations are mostly missed: where none was found, there may be one."
     )
+
+
+def _strong(least: Detectable) -> Iterator[str]:
+    if least.rank_correlation is not None:
+        yield f"a rank correlation of {least.rank_correlation:.2f}"
+    if least.cliffs_delta is not None:
+        yield f"a |δ| of {least.cliffs_delta:.2f}"
+    if least.share_difference is not None:
+        yield f"shares about one half that differ by {100 * least.share_difference:.0f} points"

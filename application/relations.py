@@ -20,6 +20,7 @@ __all__ = [
     "Example",
     "Interval",
     "OutcomeGroup",
+    "Pairs",
     "Relation",
     "Share",
     "Spread",
@@ -59,6 +60,14 @@ class Interval(msgspec.Struct, frozen=True):
     estimate: float | None
     low: float | None
     high: float | None
+
+
+class Pairs(msgspec.Struct, frozen=True):
+    """Of all pairs of a dialogue of either group: in what shares the second's has more, fewer, or the same."""
+
+    more: float
+    fewer: float
+    same: float
 
 
 class Exactness(StrEnum):
@@ -123,6 +132,7 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True):
             spread; of a pattern, the outcome's spread without it and with it.
         effect: ``cliffs_delta``, ``share_difference`` or ``rank_correlation``, each −1 to 1: above 0 where the
             second group, or the greater outcome, has more.
+        pairs: of ``cliffs_delta``: what it is the balance of.
         odds_ratio: of a pattern and two groups: the second's odds over the first's.
         p, corrected_p: alone, and corrected for all tests of the study (Holm).
         like_length: its rank correlation with total_messages, over the same dialogues (a pattern: 1 where found).
@@ -138,6 +148,7 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True):
     groups: list[Spread] | list[Share]
     effect_name: str
     effect: Interval
+    pairs: Pairs | None = None
     odds_ratio: Interval | None = None
     p: float
     corrected_p: float = 1.0
@@ -157,9 +168,10 @@ class Untested(msgspec.Struct, frozen=True):
 
 
 class Detectable(msgspec.Struct, frozen=True):
-    """How strong a relation must be to be found after correction with a probability of 80 %; 1: there is none.
+    """How strong a relation must be to be found after correction with a probability of 80 %.
 
-    Of two groups `cliffs_delta`, and `share_difference` for shares about one half; of a number `rank_correlation`.
+    Of two groups `cliffs_delta`, and `share_difference` for shares about one half; None: none is strong enough,
+    where groups are small and tests are many. Of a number `rank_correlation`.
     """
 
     cliffs_delta: float | None = None

@@ -87,7 +87,7 @@ def study(found: StudiedSet, kind: Kind, outcome: str, positive: object = None) 
         open=sum(dialogue.status is Status.OPEN for dialogue in known),
         groups=named,
         outcomes=None if groups else spread([dialogue.value for dialogue in known]),
-        relations=[],
+        relations=relations,
         untested=untested,
         detectable=_detectable(groups, len(known), len(relations)),
     )
@@ -116,7 +116,7 @@ def _compared(name: str, aspect: Aspect, first: Sequence[Valued], second: Sequen
     why = _too_few(*map(len, values)) or _constant([*values[0], *values[1]])
     if why:
         return Untested(name, aspect, why)
-    tested, delta = mann_whitney(*values), cliffs_delta(*values)
+    tested, (delta, pairs) = mann_whitney(*values), cliffs_delta(*values)
     in_second = [0.0] * len(first) + [1.0] * len(second)
     measured = aspect is Aspect.MEASURE
     of, outcomes = ([*values[0], *values[1]], in_second) if measured else (in_second, [*values[0], *values[1]])
@@ -129,6 +129,7 @@ def _compared(name: str, aspect: Aspect, first: Sequence[Valued], second: Sequen
         groups=[spread(of_group) for of_group in values],
         effect_name="cliffs_delta",
         effect=delta,
+        pairs=pairs,
         p=tested.p,
         like_length=like,
         beyond_length=beyond,

@@ -17,11 +17,22 @@ from interface.session import Command, console, print_table
 from interface.tables import FittedTable, stacked
 from interface.text import duration, one_line
 
-__all__ = ["effect", "figure", "left_out", "sentences", "show_study", "strip", "study_table", "to_read"]
+__all__ = [
+    "KNOWN",
+    "effect",
+    "figure",
+    "figures",
+    "left_out",
+    "sentences",
+    "show_study",
+    "strip",
+    "study_table",
+    "to_read",
+]
 
 STRIP: Final = 12
 STRIPS: Final = "strips"
-MOST_NAME: Final = 19
+MOST_NAME: Final = 15
 PS: Final = (
     "p alone, and below it corrected for all tests (Holm): what stands is at most 0.05 there."
     " Effects with intervals of 95 %."
@@ -30,6 +41,8 @@ PICTURE: Final = (
     "Strips: ─ from the least to the greatest, ━ between the quartiles, ┃ the median, all of a row on one scale;"
     " of shares █ of all."
 )
+
+KNOWN: Final = "A figure of fewer dialogues than there are says of how many, as in: 5 (4 to 6), of 43."
 
 
 def show_study(
@@ -52,7 +65,7 @@ def show_study(
 
 def study_table(study: Study) -> RenderableType:
     columns = ("measure\nor pattern", "median (quartiles)\nor share", STRIPS, "effect", "p alone,\nof all")
-    rows = (_row(relation) for relation in study.relations)
+    rows = (_row(relation, study) for relation in study.relations)
     parts: list[RenderableType] = []
     if study.relations:
         table = FittedTable(columns, rows, dispensable=(STRIPS,))
@@ -73,13 +86,15 @@ def _lines(study: Study) -> Iterator[str]:
         yield f"Upper line: {first}; lower line: {second}."
     elif any(relation.aspect is Aspect.PATTERN for relation in study.relations):
         yield f"Of a pattern the upper line is {one_line(study.outcome)} without it, the lower line with it."
+    if any(", of " in one for relation in study.relations for one in figures(relation, study)):
+        yield KNOWN
 
 
-def _row(relation: Relation) -> list[str | Text]:
+def _row(relation: Relation, study: Study) -> list[str | Text]:
     groups = relation.groups
     return [
         in_two(relation.name),
-        "\n".join(figure(relation, group) for group in groups),
+        "\n".join(figures(relation, study)),
         Text("\n".join(strip(relation, group) for group in groups)),
         "\n".join(effect(relation)),
         f"{p_value(relation.p)}\n{p_value(relation.corrected_p)}",
@@ -92,6 +107,18 @@ def in_two(name: str, most: int = MOST_NAME) -> str:
         return name
     place = max(name.rfind(".", 0, most), name.rfind("_", 0, most)) + 1 or most
     return f"{name[:place]}\n{name[place:]}"
+
+
+def figures(relation: Relation, study: Study) -> list[str]:
+    """One for each of its groups; where it is not known of all, of how many."""
+    told = [figure(relation, group) for group in relation.groups]
+    if relation.aspect is Aspect.PATTERN:
+        return told
+    sizes = [group.dialogues for group in study.groups] or [study.dialogues - study.missing]
+    knowns = [group.known for group in relation.groups if isinstance(group, Spread)]
+    return [
+        f"{one}, of {known}" if known < size else one for one, known, size in zip(told, knowns, sizes, strict=True)
+    ]
 
 
 def figure(relation: Relation, group: Spread | Share) -> str:

@@ -10,18 +10,18 @@ from typing import Final
 from application.conclusions import p_value
 from application.relations import FEWEST, MANY, PERMUTATIONS, SEED, Relation, Study
 from corpus_callosum import CorpusCallosum
-from interface.study import effect, figure, left_out, sentences, strip, to_read
+from interface.study import KNOWN, effect, figures, left_out, sentences, strip, to_read
 from interface.text import one_line
 
 __all__ = ["study_document", "with_study"]
 
-_MARKUP: Final = re.compile(r"([\\`*\[\]<>|&])")
+_MARKUP: Final = re.compile(r"([\\`*_~$@#\[\]<>|&]|:(?=\S)|(?<=www)\.)", re.IGNORECASE)
+"""What would be markup, or what GitHub makes of plain text: mathematics, links, mentions, pictures."""
 METHOD: Final = f"""\
 - A measure and two groups: Mann and Whitney's U, over every partition of the dialogues where there are at
   most {PERMUTATIONS:,} of them, else over {PERMUTATIONS:,} drawn ones (seed {SEED}). The effect is Cliff's δ:
   in how many of all pairs the second group has more, less in how many the first has; its interval is Cliff's
-  asymmetric one with the unbiased variance and a t quantile (Feng and Cliff, 2004). A share of pairs counts
-  half of those that are equal.
+  asymmetric one with the unbiased variance and a t quantile (Feng and Cliff, 2004).
 - A pattern and two groups: Fisher's exact test. The difference of the shares has Newcombe's interval (1998, method
   10), the odds ratio the exact conditional one.
 - A number of more than two values: of a measure Spearman's ρ, with permutations as above and an interval by Bonett
@@ -33,7 +33,8 @@ METHOD: Final = f"""\
 - What remains at a like number of messages is the partial rank correlation with the outcome; it is an estimate
   beside the tests, and no test of its own.
 - What is known of fewer than {FEWEST} dialogues of a group, what is the same in all, and a pattern that fewer
-  than {FEWEST} have or lack, is not tested."""
+  than {FEWEST} have or lack, is not tested.
+- {KNOWN}"""
 
 
 def study_document(study: Study) -> str:
@@ -44,7 +45,7 @@ def study_document(study: Study) -> str:
     if study.untested:
         parts += ["## Not tested", _listed(left_out(study))]
     if read := to_read(study):
-        parts += ["## To read", _plain(read[0]), _listed(read[1:])]
+        parts += ["## To read", read[0], _listed(read[1:])]
     return "\n\n".join([*parts, "## How it was tested", METHOD]) + "\n"
 
 
@@ -54,16 +55,16 @@ def _table(study: Study) -> Iterator[str]:
     yield _row(columns)
     yield _row(["---"] * len(columns))
     for relation in study.relations:
-        yield _row(_cells(relation, len(heads)))
+        yield _row(_cells(relation, study))
 
 
-def _cells(relation: Relation, groups: int) -> list[str]:
-    figures = [figure(relation, group) for group in relation.groups]
-    if groups == 1 and len(figures) == 2:
-        figures = [f"{figures[0]} without, {figures[1]} with"]
+def _cells(relation: Relation, study: Study) -> list[str]:
+    told = figures(relation, study)
+    if not study.groups and len(told) == 2:
+        told = [f"{told[0]} without, {told[1]} with"]
     strips = "<br>".join(f"`{strip(relation, group)}`" for group in relation.groups)
     ps = p_value(relation.p), p_value(relation.corrected_p)
-    return [f"`{relation.name}`", *figures, strips, *effect(relation), *map(_plain, ps)]
+    return [f"`{relation.name}`", *told, strips, *effect(relation), *map(_plain, ps)]
 
 
 def _row(cells: Sequence[str]) -> str:

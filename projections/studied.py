@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select
 
 from domain.detectors import PATTERNS
 from domain.dialogue import Kind
+from domain.stall import STALL
 from projections.consciousness_tables import activities, dialogues, findings, scopes
 from projections.states import Measures, Status, decode_measures
 
@@ -31,8 +32,8 @@ MEASURES: Final[Mapping[str, Callable[[Measures], float | None]]] = {
 }
 """The measures of a dialogue by their published names; None: not known of it."""
 
-NAMES: Final = [name for names in PATTERNS.values() for name in names]
-"""Of all patterns."""
+NAMES: Final = [name for names in PATTERNS.values() for name in names if name != STALL]
+"""Of all patterns but stalls, which are not of a dialogue: they come and go with the time at which it is asked."""
 
 
 class Studied(msgspec.Struct, frozen=True):
@@ -40,7 +41,7 @@ class Studied(msgspec.Struct, frozen=True):
 
     Attributes:
         value: of the attribute; None: null, or it does not have it.
-        measures: by name, and `findings`, the number of all findings; None: not known of this dialogue.
+        measures: by name, and `findings`, the number of all findings but stalls; None: not known of this dialogue.
         patterns: those that were found in it; a stronger form counts for the general one, too.
     """
 

@@ -2,12 +2,30 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from uuid import UUID
 
+import msgspec
 import pytest
+from rich.console import Console
+from rich.markdown import Markdown
 
-from application.relations import Aspect, Exactness, Interval, Relation, Share, Spread
-from interface.study import figure, in_two, strip
+from application.relations import (
+    Aspect,
+    Exactness,
+    Example,
+    Interval,
+    OutcomeGroup,
+    Relation,
+    Share,
+    Spread,
+    Study,
+)
+from corpus_callosum import CorpusCallosum
+from domain.dialogue import Kind
+from interface.study import KNOWN, figure, figures, in_two, strip, study_table
+from interface.study_document import study_document
 from tests.processes import python
 from tests.terminal import Ended, asked, callosum, on_a_terminal
 
@@ -157,9 +175,22 @@ def test_what_cannot_be_studied_is_said_in_a_sentence(url: str, arguments: list[
     assert "\x1b" not in refused.err
 
 
-@pytest.mark.parametrize(("outcome", "columns"), [("won", 80), ("score", 80), ("won", 120)])
-def test_it_fits_the_terminal(directory: Path, outcome: str, columns: int) -> None:
-    lines = on_a_terminal("study", "--outcome", outcome, directory=directory, columns=columns)
+def test_it_fits_the_terminal(directory: Path) -> None:
+    check_fits(on_a_terminal("study", "--outcome", "won", directory=directory, columns=80), 80)
+
+
+@pytest.mark.parametrize(("outcome", "columns"), [("score", 80), ("won", 120)])
+async def test_it_fits_other_widths_and_outcomes(url: str, outcome: str, columns: int) -> None:
+    """Within this process: one of its own takes seconds to import SciPy."""
+    async with CorpusCallosum.open(url) as callosum:
+        told = await callosum.study(outcome)
+    shown = Console(width=columns)
+    with shown.capture() as capture:
+        shown.print(study_table(told))
+    check_fits(capture.get().splitlines(), columns)
+
+
+def check_fits(lines: Sequence[str], columns: int) -> None:
     assert len(lines) > 20
     assert [line for line in lines if len(line) > columns] == []
     assert "Left out" not in "".join(lines), "the pictures are there, too"
@@ -208,13 +239,78 @@ def test_times_are_told_with_their_unit() -> None:
     assert figure(relation(group), group) == "2,000 (1,000 to 65,000)"
 
 
+def a_study(*relations: Relation) -> Study:
+    """Of two groups of 6,000."""
+    return Study(
+        position=1,
+        kind=Kind.LIVE,
+        outcome="won",
+        dialogues=12_000,
+        missing=0,
+        open=0,
+        groups=[OutcomeGroup("won is false", 6000), OutcomeGroup("won is true", 6000)],
+        outcomes=None,
+        relations=list(relations),
+        untested=[],
+        detectable=None,
+    )
+
+
+def test_a_figure_of_fewer_dialogues_says_of_how_many() -> None:
+    known, all_of = Spread(43, 3, 1, 2, 3, 4, 5), Spread(6000, 3, 1, 2, 3, 4, 5)
+    found = relation(known, all_of)
+    assert figures(found, a_study(found)) == ["3 (2 to 4), of 43", "3 (2 to 4)"]
+    shares = msgspec.structs.replace(relation(Share(6000, 3), Share(6000, 0)), aspect=Aspect.PATTERN)
+    assert figures(shares, a_study(shares)) == ["3 of 6000, 0 %", "0 of 6000, 0 %"]
+    document = study_document(a_study(found))
+    assert "| `total_messages` | 3 (2 to 4), of 43 | 3 (2 to 4) |" in document
+    assert KNOWN in document
+    shown = Console(width=80)
+    with shown.capture() as capture:
+        shown.print(study_table(a_study(found)))
+    assert KNOWN in re.sub(r"\s+", " ", capture.get())
+
+
+def test_an_outcome_cannot_become_markup() -> None:
+    """The marks that Rich knows are read back; those that GitHub alone knows are looked for."""
+    hostile = "_won_ ~~no~~ *a* `b` $c$ [d](e) &amp; <b> https://f.g WWW.h.i j@k.l #1 :no: |"
+    document = study_document(msgspec.structs.replace(a_study(), outcome=hostile))
+    heading = document.splitlines()[0]
+    shown = Console(width=200)
+    with shown.capture() as capture:
+        shown.print(Markdown(heading))
+    assert f" What goes with {hostile} " in capture.get()
+    assert re.findall(r"(?<!\\)[$@#]|s:|W\.| :", heading) == ["#"]
+
+
+def test_its_own_markup_stays() -> None:
+    found = msgspec.structs.replace(
+        relation(Spread(6000, 3, 1, 2, 3, 4, 5)), examples=[Example(UUID(int=1), True, 5)]
+    )
+    document = study_document(msgspec.structs.replace(a_study(found), groups=[]))
+    assert "To read with `callosum transcript`:\n" in document
+
+
+def test_the_longest_figures_fit_80_columns() -> None:
+    spread = Spread(5999, 70_000, 1000, 63_000, 65_000, 67_000, 90_000)
+    found = msgspec.structs.replace(
+        relation(spread, spread, name="response_time.internal.max"), effect=Interval(-0.45, -0.62, -0.23)
+    )
+    shown = Console(width=80)
+    with shown.capture() as capture:
+        shown.print(study_table(a_study(found, relation(spread, spread, name="dialogue_balance_ratio"))))
+    told = capture.get()
+    assert "1.08 min (1.05 min to 1.12 min), of 5999" in told
+    assert max(map(len, told.splitlines())) <= 80
+
+
 @pytest.mark.parametrize(
     ("name", "lines"),
     [
         ("repetition", ["repetition"]),
-        ("dialogue_balance_ratio", ["dialogue_balance_", "ratio"]),
+        ("dialogue_balance_ratio", ["dialogue_", "balance_ratio"]),
         ("response_time.internal.p50", ["response_time.", "internal.p50"]),
-        ("x" * 25, ["x" * 19, "x" * 6]),
+        ("x" * 25, ["x" * 15, "x" * 10]),
     ],
 )
 def test_a_long_name_takes_two_lines(name: str, lines: list[str]) -> None:

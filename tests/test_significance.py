@@ -107,8 +107,9 @@ def test_a_difference_of_shares_is_newcombes() -> None:
 def test_cliffs_delta_is_that_of_r() -> None:
     """The example of R's package effsize, and the interval that it prints."""
     treatment, control = [10, 10, 20, 20, 20, 30, 30, 30, 40, 50], [10, 20, 30, 40, 40, 50]
-    delta = cliffs_delta(control, treatment)
+    delta, pairs = cliffs_delta(control, treatment)
     assert delta.estimate == -0.25
+    assert (pairs.more, pairs.fewer, pairs.same) == pytest.approx((17 / 60, 32 / 60, 11 / 60))
     assert delta.low == pytest.approx(-0.7265846, abs=1e-7)
     assert delta.high == pytest.approx(0.3890062, abs=1e-7)
 
@@ -116,24 +117,26 @@ def test_cliffs_delta_is_that_of_r() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(VALUES, min_size=5, max_size=9), st.lists(VALUES, min_size=5, max_size=9))
 def test_cliffs_delta_counts_all_pairs_and_lies_in_its_interval(first: list[float], second: list[float]) -> None:
-    delta = cliffs_delta(first, second)
+    delta, shares = cliffs_delta(first, second)
     pairs = [(y > x) - (y < x) for x in first for y in second]
     assert delta.estimate == pytest.approx(sum(pairs) / len(pairs))
+    counted = [pairs.count(sign) / len(pairs) for sign in (1, -1, 0)]
+    assert [shares.more, shares.fewer, shares.same] == pytest.approx(counted)
     low, estimate, high = delta.low or 0.0, delta.estimate or 0.0, delta.high or 0.0
     assert -1 - 1e-9 <= low <= estimate + 1e-9
     assert estimate - 1e-9 <= high <= 1 + 1e-9
-    other = cliffs_delta(second, first)
+    other, _ = cliffs_delta(second, first)
     assert (other.estimate, other.low, other.high) == pytest.approx((-estimate, -high, -low))
 
 
 def test_groups_that_do_not_overlap_have_an_interval_too() -> None:
-    delta = cliffs_delta([1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11])
+    delta, _ = cliffs_delta([1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11])
     assert (delta.estimate, delta.high) == (1.0, 1.0)
     assert delta.low is not None
     assert -1 < delta.low < 0.9
 
 
-@pytest.mark.parametrize("interval_of", [cliffs_delta, rank_correlation])
+@pytest.mark.parametrize("interval_of", [lambda *of: cliffs_delta(*of)[0], rank_correlation])
 def test_an_interval_holds_what_is_true_19_times_of_20(
     interval_of: Callable[[Sequence[float], Sequence[float]], Interval],
 ) -> None:
@@ -207,6 +210,7 @@ def test_what_can_be_found_is_found_four_times_of_five() -> None:
     from scipy.stats import mannwhitneyu, norm  # noqa: PLC0415  # as the reference
 
     delta = least_delta(50, 50, 0.05)
+    assert delta is not None
     shift = 2**0.5 * float(norm.ppf((1 + delta) / 2))
     drawn = np.random.default_rng(5).normal(size=(600, 2, 50))
     found = mannwhitneyu(drawn[:, 0] + shift, drawn[:, 1], axis=1).pvalue < 0.05
@@ -215,11 +219,52 @@ def test_what_can_be_found_is_found_four_times_of_five() -> None:
 
 def test_more_dialogues_find_weaker_relations_and_more_tests_only_stronger_ones() -> None:
     for least in (least_delta, least_difference):
-        assert least(20, 20, 0.05) > least(200, 200, 0.05) > 0
-        assert least(20, 20, 0.005) > least(20, 20, 0.05)
-        assert least(1, 1, 0.0001) == 1
+        few, many, fewer_tests = least(20, 20, 0.005), least(200, 200, 0.005), least(20, 20, 0.05)
+        assert few is not None
+        assert many is not None
+        assert fewer_tests is not None
+        assert few > fewer_tests > many > 0
     assert least_correlation(20, 0.005) > least_correlation(20, 0.05) > least_correlation(200, 0.05)
     assert least_difference(100, 100, 0.05) == pytest.approx(0.2, abs=0.01), "as tables of power have it"
+
+
+def power(of: tuple[int, int], level: float, difference: float) -> float:
+    """Of Fisher's test, by SciPy's p of each table."""
+    shares = (1 - difference) / 2, (1 + difference) / 2
+    first, second = (
+        [comb(all_of, x) * share**x * (1 - share) ** (all_of - x) for x in range(all_of + 1)]
+        for all_of, share in zip(of, shares, strict=True)
+    )
+    return sum(
+        p * q
+        for x, p in enumerate(first)
+        for y, q in enumerate(second)
+        if p * q > 1e-9 and fisher((x, y), of).p <= level
+    )
+
+
+@pytest.mark.parametrize(("of", "tests"), [((10, 10), 10), ((9, 13), 1), ((5, 5), 6)])
+def test_a_difference_of_shares_is_the_least_with_a_power_of_80(of: tuple[int, int], tests: int) -> None:
+    least = least_difference(*of, 0.05 / tests)
+    assert least is not None
+    assert power(of, 0.05 / tests, least) >= 0.8 > power(of, 0.05 / tests, least - 0.01)
+
+
+def test_the_approximation_goes_on_where_the_exact_power_ends() -> None:
+    assert least_difference(500, 501, 0.005) == pytest.approx(least_difference(500, 500, 0.005), abs=0.011)
+
+
+@pytest.mark.parametrize(
+    ("of", "tests", "shares", "delta"),
+    [((5, 5), 6, True, True), ((5, 5), 7, False, False), ((5, 6), 12, True, False)],
+)
+def test_of_few_dialogues_nothing_can_be_found(of: tuple[int, int], tests: int, shares: bool, delta: bool) -> None:
+    """Groups that do not overlap have p 2/252 of 5 and 5, and 2/462 of 5 and 6; Fisher's is 1/462 there."""
+    found = least_difference(*of, 0.05 / tests), least_delta(*of, 0.05 / tests)
+    assert (found[0] is not None, found[1] is not None) == (shares, delta)
+    apart = mann_whitney(list(range(of[0])), list(range(100, 100 + of[1])))
+    assert (apart.p * tests <= 0.05) is delta
+    assert (fisher((0, of[1]), of).p * tests <= 0.05) is shares
 
 
 def test_a_spread_has_what_a_box_is_drawn_from() -> None:

@@ -1,19 +1,22 @@
 """A study finds what was planted, nothing where there is nothing, and says what it could not test."""
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
+from application.conclusions import sentence
 from application.relations import LEVEL, Relation, Share, Study, StudyVerdict
 from application.study import study
 from corpus_callosum import CorpusCallosum, InvalidCommandError, Kind, Tract
 from projections.states import Status
 from projections.studied import NAMES, Studied, StudiedSet
 
-NOISES = 200
+FEW, MANY = 66, 200
+"""Studies of noise."""
 PATTERN, OTHER = NAMES[0], NAMES[1]
 
 
@@ -88,18 +91,23 @@ def finds_something(rng: random.Random, number: int, measures: int, patterns: se
     return any(one.corrected_p <= LEVEL for one in told.relations)
 
 
-def check_found_seldom(found: Iterable[bool]) -> None:
-    """At most 5 %, and two standard deviations of what 200 studies may have by chance."""
-    assert sum(found) <= NOISES * LEVEL + 2 * (NOISES * LEVEL * (1 - LEVEL)) ** 0.5
+def check_found_seldom(found: Sequence[bool]) -> None:
+    """At most 5 %, and two standard deviations of what so many studies may have by chance."""
+    assert sum(found) <= len(found) * LEVEL + 2 * (len(found) * LEVEL * (1 - LEVEL)) ** 0.5
 
 
 def test_of_pure_noise_hardly_more_than_one_study_of_twenty_finds_something() -> None:
-    check_found_seldom(finds_something(random.Random(seed), 10, 5, set()) for seed in range(NOISES))
+    check_found_seldom([finds_something(random.Random(seed), 10, 5, set()) for seed in range(FEW)])
+
+
+@pytest.mark.stress
+def test_nor_of_many_of_them() -> None:
+    check_found_seldom([finds_something(random.Random(seed), 10, 5, set()) for seed in range(MANY)])
 
 
 @pytest.mark.stress
 def test_nor_of_more_noise_with_patterns_and_drawn_partitions() -> None:
-    check_found_seldom(finds_something(random.Random(seed), 60, 4, {PATTERN, OTHER}) for seed in range(NOISES))
+    check_found_seldom([finds_something(random.Random(seed), 60, 4, {PATTERN, OTHER}) for seed in range(MANY)])
 
 
 class TestOutcomes:
@@ -273,12 +281,18 @@ class TestSentences:
             lambda n: dict(rows[n]),
             lambda n: {PATTERN} if n in {0, 1, 2, 3, 4, 5, 6, 20} else set(),
         )
-        relation = of(asked(found), PATTERN)
-        assert relation.p <= LEVEL < relation.corrected_p
+        told = asked(found)
+        relation = of(told, PATTERN)
+        assert relation.p <= LEVEL < relation.corrected_p == pytest.approx(3 * relation.p)
         assert relation.verdict is StudyVerdict.UNCERTAIN
         assert relation.examples == []
         assert "may go with won, or not" in relation.sentence
-        assert "Among so many tests chance alone gives as much." in relation.sentence
+        assert (
+            "Among 3 tests, something as strong somewhere has a probability of up to"
+            f" {relation.corrected_p:.4f} by chance."
+        ) in relation.sentence
+        weaker = msgspec.structs.replace(relation, p=0.04, corrected_p=0.08)
+        assert "a probability of up to 0.1200 by chance." in sentence(weaker, told)
 
     def test_no_relation_is_said_as_plainly(self) -> None:
         told = asked(dialogues([1, 0] * 10, lengths([n // 2 for n in range(20)])))
@@ -294,11 +308,38 @@ class TestSentences:
             in told.conclusions[-1]
         )
 
+    @pytest.mark.parametrize(
+        ("won", "tests", "says"),
+        [
+            (5, 7, "With 5 and 5 dialogues and 7 tests no difference, however great, could be found."),
+            (6, 12, "to be found, but of a measure no difference, however great. Much weaker"),
+        ],
+    )
+    def test_where_nothing_could_be_found_it_says_so(self, won: int, tests: int, says: str) -> None:
+        """The groups do not overlap at all."""
+        rows: list[dict[str, float | None]] = [
+            {"total_messages": n, **{str(name): n for name in range(1, tests)}} for n in range(5 + won)
+        ]
+        told = asked(dialogues([0] * 5 + [1] * won, rows.__getitem__))
+        assert [one for one in told.relations if one.verdict is StudyVerdict.RELATED] == []
+        assert says in told.conclusions[2]
+
+    @pytest.mark.parametrize(
+        ("values", "says"),
+        [
+            ([0, 0, 0, 1] * 5, "the latter has more in 50 % of pairs, fewer in 0 %, the same in 50 %, δ +0.50"),
+            ([1, 0, 0, 0] * 5, "the former has more in 50 % of pairs, fewer in 0 %, the same in 50 %, δ −0.50"),
+            (list(range(20)), "the latter has more in 55 % of pairs, fewer in 45 %, δ +0.10"),
+        ],
+    )
+    def test_pairs_are_counted_as_they_are(self, values: list[float], says: str) -> None:
+        told = asked(dialogues([0, 1] * 10, lengths(values)))
+        assert f"; {says} (" in told.relations[0].sentence
+
     def test_who_is_known_of_is_said_where_it_is_not_all(self) -> None:
         some = [float(n) if n > 5 else None for n in range(20)]
         told = asked(dialogues([1, 0] * 10, lambda n: {"total_messages": n % 6, "coordination_z": some[n]}))
-        sentence = of(told, "coordination_z").sentence
-        assert sentence.count("(known of 7 of 10)") == 2
+        assert of(told, "coordination_z").sentence.count("(known of 7 of 10)") == 2
 
 
 class TestExamples:
@@ -341,6 +382,10 @@ class TestOnTheService:
         assert repetition.groups == loop.groups == [Share(6, 6), Share(6, 0)]
         assert repetition.verdict is StudyVerdict.RELATED
         assert of(told, "findings").effect.estimate == -1
+        assert "stall" not in {one.name for one in told.relations} | {one.name for one in told.untested}
+        assert [said for said in told.conclusions if "tall" in said] == [
+            "Stalls are not studied, nor counted as findings: they depend on when it is asked."
+        ]
         times = of(told, "response_time.external.p50")
         assert [group.known for group in times.groups if not isinstance(group, Share)] == [6, 6]
         assert "11 of them are still open: their measures may change." in told.conclusions
