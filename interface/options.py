@@ -46,7 +46,6 @@ __all__ = [
     "OneSequence",
     "OneTract",
     "Out",
-    "OutFile",
     "Outcome",
     "Positive",
     "Seconds",
@@ -77,6 +76,7 @@ LEAST_SECONDS: Final = 0.1
 MOST_SECONDS: Final = 3600
 
 _E = TypeVar("_E", bound=StrEnum)
+_T = TypeVar("_T")
 _NAMES: Final = tuple(name for names in PATTERNS.values() for name in names)
 
 
@@ -404,15 +404,6 @@ ExportFormat = Annotated[
         help="JSON Lines in our own plain form, or as CloudEvents 1.0.",
     ),
 ]
-OutFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        metavar="FILE",
-        show_default="standard output",
-        help="The file to write. It gets its name when all is written.",
-    ),
-]
 Speed = Annotated[
     float,
     typer.Option(
@@ -539,7 +530,9 @@ ServerProgram = Annotated[
         help="The program to try: a redis-server or a valkey-server.",
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write it.")]
+Out = Annotated[
+    _T, typer.Option("--out", metavar="FILE", help="The file to write. It gets its name when all is written.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
 Title = Annotated[
     str | None,

@@ -87,7 +87,7 @@ class TestAFile:
     def test_is_whole(self, url: str, tmp_path: Path) -> None:
         out = tmp_path / "log.jsonl"
         out.write_text("before")
-        ended = callosum("export", "--out", out, "--url", url, directory=tmp_path)
+        ended = callosum("export", "--out", out, "--force", "--url", url, directory=tmp_path)
         assert (ended.status, ended.out) == (0, "")
         assert ended.err.endswith(f"events exported to {out}.\n")
         assert out.read_text() == asked("export", "--url", url).out
@@ -108,7 +108,7 @@ class TestAFile:
         with closing(sqlite3.connect(tmp_path / "damaged.db")) as store, store:
             store.execute("UPDATE stored_events SET state = x'00' WHERE position = 3")
         before = exported.read_bytes()
-        ended = asked("export", "--out", str(exported), "--url", damaged)
+        ended = asked("export", "--out", str(exported), "--force", "--url", damaged)
         assert ended.status == 2
         assert exported.read_bytes() == before
         assert not list(tmp_path.glob(".log*"))
