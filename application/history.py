@@ -87,12 +87,21 @@ class History(Service):
     ) -> AsyncIterator[Recorded]:
         """The events of a range of positions or of times, both ends included; without `stop`, up to now.
 
-        Times are the log's own (`at`), in whole milliseconds, and must have a time zone.
+        Times are the log's own (`at`), in whole milliseconds, and must have a time zone. Of a range that goes
+        beyond the log it gives what there is, and of an inverted one nothing (see `check_range`).
         """
         reader = self._open.reader
         after, last = await reader.bounds(start, stop)
         async for event in reader.pages(after, last):
             yield event
+
+    async def check_range(self, start: int | datetime = 1, stop: int | datetime | None = None) -> None:
+        """Refuse a range (see `replay`) that nobody can mean, which may be a slip. Times may lie anywhere.
+
+        Raises:
+            InvalidCommandError: a position is beyond the log's end, or the range ends before it begins.
+        """
+        await self._open.reader.check_range(start, stop)
 
     async def steps(
         self, dialogue: UUID | None = None, *, start: int | datetime = 1, stop: int | datetime | None = None

@@ -36,6 +36,8 @@ def export_log(
     async def command(callosum: CorpusCallosum) -> int:
         if out is not None:
             check_out(out, url, force=force)
+        start = 1 if first is None else first
+        await callosum.check_range(start, last)
         count = 0
         with progress(shows=shows) as bar, _standard_output() if out is None else _whole_file(out) as write:
             task = bar.add_task("Exporting", total=None)
@@ -44,12 +46,13 @@ def export_log(
                 if shows and (position % 1000 == 0 or position == last):
                     bar.update(task, completed=position, total=last)
 
-            start = 1 if first is None else first
             async for line in callosum.export(form, start=start, stop=last, progress=show):
                 write(f"{shown_safely(line)}\n".encode())
                 count += 1
         if out is not None:
             errors().print(f"{many(count, 'event')} exported to {one_line(str(out))}.")
+        elif count == 0:
+            errors().print("No events.")
         return 0
 
     return command

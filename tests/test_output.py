@@ -60,9 +60,7 @@ class TestWhatIsNeverWrittenOver:
     def test_is_where_the_settings_put_the_read_models(self, command: str, log: Path) -> None:
         views = log.parent / "elsewhere"
         for end in ("", ".timeline.3.db", "-wal"):
-            refused = written(
-                command, Path(f"{views}{end}"), log, "--force", CALLOSUM_VIEWS=f"sqlite:///{views}"
-            )
+            refused = written(command, Path(f"{views}{end}"), log, "--force", CALLOSUM_VIEWS=f"sqlite:///{views}")
             assert "belongs to the log" in refused.err
 
     def test_is_what_is_no_file(self, command: str, log: Path) -> None:

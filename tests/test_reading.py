@@ -130,6 +130,29 @@ class TestReplay:
             _ = [e async for e in callosum.replay(datetime(2026, 1, 1))]  # noqa: DTZ001  # on purpose
 
 
+class TestCheckRange:
+    async def test_a_position_beyond_the_log_is_told(self, callosum: CorpusCallosum) -> None:
+        await callosum.check_range()
+        await some_history(callosum, 5)
+        for good in [(1, None), (1, 6), (6, 6), (0, 3)]:
+            await callosum.check_range(*good)
+        with pytest.raises(InvalidCommandError, match=r"The start of the range is 7; the log ends at 6\."):
+            await callosum.check_range(7)
+        with pytest.raises(InvalidCommandError, match=r"The end of the range is 7; the log ends at 6\."):
+            await callosum.check_range(2, 7)
+
+    async def test_a_range_that_ends_before_it_begins_is_told(self, callosum: CorpusCallosum) -> None:
+        await some_history(callosum, 5)
+        [at] = {datetime.fromtimestamp(e.at / 1000, UTC) async for e in callosum.replay(4, 4)}
+        hour = timedelta(hours=1)
+        for good in [(at, at), (at - hour, 4), (4, at), (at + hour, at + hour), (1, at - hour), (at + hour, None)]:
+            await callosum.check_range(*good)
+        inverted = [(4, 3), (1, 0), (at, at - hour), (at + hour, 3), (4, at - hour)]
+        for start, stop in inverted:
+            with pytest.raises(InvalidCommandError, match=r"The range ends at \S+, before it begins at \S+\.$"):
+                await callosum.check_range(start, stop)
+
+
 class TestTranscript:
     async def test_sequences_are_dense_over_many_events(self, callosum: CorpusCallosum) -> None:
         dialogue = await some_history(callosum, 600)
