@@ -144,9 +144,7 @@ def backtest_gates(settings: Sequence[str], start: Moment | None, stop: Moment |
             def show(position: int, last: int) -> None:
                 bar.update(task, completed=position, total=last)
 
-            told = await callosum.gates.backtest(
-                start=first, stop=stop, changes=by_tract(settings), progress=show
-            )
+            told = await callosum.gates.backtest(start=first, stop=stop, changes=by_tract(settings), progress=show)
         if json:
             console().print(as_json(told, indent=2), soft_wrap=True)
         else:
