@@ -68,18 +68,21 @@ class History(Service):
         async for message in self._open.reader.transcript(dialogue):
             yield message
 
-    async def follow(self, after: int = 0, *, chain: bytes | None = None) -> AsyncIterator[Recorded]:
+    async def follow(self, after: int | None = 0, *, chain: bytes | None = None) -> AsyncIterator[Recorded]:
         """Every event beyond position `after`, in order: history first, then live, until the service is closed.
 
         To resume, pass the position of the last event that was handled, and its chain, if it was kept: then it is
-        certain that it still stands there. It outlasts a store that is away.
+        certain that it still stands there. None: from now on. It outlasts a store that is away.
 
         Raises:
             LogLostError: the store came back without events that were seen here, or the entry at `after` has
                 another chain; what follows is unknown.
             NotReachedError: the log ends before `after`; it may have been restored to an earlier state.
         """
-        async for event in self._open.reader.follow(after, chain):
+        parts = self._open
+        if after is None:
+            after = await parts.reader.call(parts.log.head)
+        async for event in parts.reader.follow(after, chain):
             yield event
 
     async def replay(

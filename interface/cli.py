@@ -314,7 +314,7 @@ def replay(
 @app.command()
 def follow(
     *,
-    after: After = 0,
+    after: After = "0",
     chain: Chain = None,
     dialogue: Annotated[
         str | None,
@@ -333,8 +333,10 @@ def follow(
     from interface.log import show_events
     from interface.session import run
 
+    if chain is not None and after == "now":
+        raise typer.BadParameter("goes with --after and a position.", param_hint="--chain")
     seen = None if chain is None else bytes.fromhex(chain)
-    run(show_events(after, seen, dialogue, full=full, json=json), url)
+    run(show_events(position_after(after), seen, dialogue, full=full, json=json), url)
 
 
 @app.command()

@@ -422,9 +422,12 @@ Limit = Annotated[
     int, typer.Option("--limit", parser=_at_least(1), metavar="NUMBER", help="Show at most so many of them.")
 ]
 After = Annotated[
-    int,
+    str,
     typer.Option(
-        "--after", parser=_at_least(0), metavar="POSITION", help="Begin beyond this position of the log."
+        "--after",
+        callback=_position_after,
+        metavar="POSITION|now",
+        help="Begin beyond this position of the log, or from now on.",
     ),
 ]
 FindingsAfter = Annotated[

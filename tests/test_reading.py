@@ -57,6 +57,16 @@ class TestFollow:
         for after in range(6):
             assert await take(callosum, after, 6 - after) == whole[after:]
 
+    async def test_it_may_begin_now(self, callosum: CorpusCallosum) -> None:
+        dialogue = await some_history(callosum, 5)
+        following = callosum.follow(None)
+        first = asyncio.ensure_future(anext(following))
+        async with asyncio.timeout(5):
+            while not first.done():  # what is now, nobody else can tell
+                await callosum.send(dialogue, **USUAL, payload="later")
+                await asyncio.sleep(0.01)
+        assert first.result().position > 6
+
     async def test_many_followers_each_see_everything(self, callosum: CorpusCallosum) -> None:
         dialogue = await callosum.open_dialogue("many")
         followers = [asyncio.create_task(take(callosum, 0, 21)) for _ in range(50)]
