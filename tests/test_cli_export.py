@@ -154,14 +154,18 @@ class TestImporting:
 
     @pytest.mark.skipif(not AIRLINE.exists(), reason="the shared transcripts are not here")
     @pytest.mark.parametrize("form", ["jsonl", "cloudevents"])
-    def test_the_shared_transcripts_measure_the_same(self, tmp_path: Path, form: str) -> None:
+    @pytest.mark.parametrize("most", [5, pytest.param(100, marks=pytest.mark.stress)])
+    def test_the_shared_transcripts_measure_the_same(self, tmp_path: Path, form: str, most: int) -> None:
         """From SQLite to Redis and back."""
         assert BINARIES, NO_SERVER
         server = f"{shared_server(BINARIES[0]).url}?namespace={uuid4().hex}"
         urls = [f"sqlite:///{tmp_path}/one.db", server, f"sqlite:///{tmp_path}/other.db"]
-        assert asked("import", str(AIRLINE), "--url", urls[0]).status == 0
+        runs = tmp_path / "runs.jsonl"
+        runs.write_bytes(b"".join(AIRLINE.read_bytes().splitlines(keepends=True)[:most]))
+        assert asked("import", str(runs), "--url", urls[0]).status == 0
         for one, other in pairwise(urls):
-            assert asked("export", "--format", form, "--out", f"{tmp_path}/log", "--url", one).status == 0
+            exported = asked("export", "--format", form, "--out", f"{tmp_path}/log", "--force", "--url", one)
+            assert exported.status == 0
             assert asked("import", f"{tmp_path}/log", "--url", other).status == 0
         for command in _comparing(urls[0]):
             answers = {asked(*command, "--json", "--url", url).out for url in urls}
@@ -169,7 +173,7 @@ class TestImporting:
 
 
 def _comparing(url: str) -> Sequence[Sequence[str]]:
-    listed = asked("dialogues", "--json", "--limit", "3", "--url", url).json()["dialogues"]
+    listed = asked("dialogues", "--json", "--limit", "1", "--url", url).json()["dialogues"]
     return [
         ["metrics"],
         ["dialogues", "--limit", "1000"],
