@@ -81,18 +81,21 @@ class History(Service):
         async for message in self._open.reader.transcript(dialogue):
             yield message
 
-    async def follow(self, after: int = 0, *, chain: bytes | None = None) -> AsyncIterator[Recorded]:
+    async def follow(self, after: int | None = 0, *, chain: bytes | None = None) -> AsyncIterator[Recorded]:
         """Every event beyond position `after`, in order: history first, then live, until the service is closed.
 
         To resume, pass the position of the last event that was handled, and its chain, if it was kept: then it is
-        certain that it still stands there. It outlasts a store that is away.
+        certain that it still stands there. None: from now on. It outlasts a store that is away.
 
         Raises:
             LogLostError: the store came back without events that were seen here, or the entry at `after` has
                 another chain; what follows is unknown.
             NotReachedError: the log ends before `after`; it may have been restored to an earlier state.
         """
-        async for event in self._open.reader.follow(after, chain):
+        parts = self._open
+        if after is None:
+            after = await parts.reader.call(parts.log.head)
+        async for event in parts.reader.follow(after, chain):
             yield event
 
     async def replay(
@@ -100,12 +103,21 @@ class History(Service):
     ) -> AsyncIterator[Recorded]:
         """The events of a range of positions or of times, both ends included; without `stop`, up to now.
 
-        Times are the log's own (`at`), in whole milliseconds, and must have a time zone.
+        Times are the log's own (`at`), in whole milliseconds, and must have a time zone. Of a range that goes
+        beyond the log it gives what there is, and of an inverted one nothing (see `check_range`).
         """
         reader = self._open.reader
         after, last = await reader.bounds(start, stop)
         async for event in reader.pages(after, last):
             yield event
+
+    async def check_range(self, start: int | datetime = 1, stop: int | datetime | None = None) -> None:
+        """Refuse a range (see `replay`) that nobody can mean, which may be a slip. Times may lie anywhere.
+
+        Raises:
+            InvalidCommandError: a position is beyond the log's end, or the range ends before it begins.
+        """
+        await self._open.reader.check_range(start, stop)
 
     async def steps(
         self, dialogue: UUID | None = None, *, start: int | datetime = 1, stop: int | datetime | None = None

@@ -228,6 +228,22 @@ class Reader:
             return after, min(stop, _MOST)
         return after, await self.position_at(stop, "end of the range")
 
+    async def check_range(self, start: int | datetime, stop: int | datetime | None) -> None:
+        """See `History.check_range`."""
+        head = await self.call(self._log.head)
+        for what, moment in (("start", start), ("end", stop)):
+            if isinstance(moment, int) and moment > max(head, 1):
+                raise InvalidCommandError(f"{what} of the range", f"is {moment}; the log ends at {head}")
+        if stop is None:
+            return
+        after, last = await self.bounds(start, stop)
+        if isinstance(start, datetime) and isinstance(stop, datetime):
+            inverted = start > stop  # nothing may have happened between two times, which is no error
+        else:
+            inverted = after >= last and not (start == 1 and isinstance(stop, datetime))
+        if inverted:
+            raise InvalidCommandError("range", f"ends at {_shown(stop)}, before it begins at {_shown(start)}")
+
     async def _last_before(self, start: datetime) -> int:
         return await self.call(self._log.recorder.position_at, milliseconds(start, "start of the range") - 1)
 
@@ -278,6 +294,10 @@ def messages_at(log: DialogueLog, slots: Iterable[int], known: Iterable[Entry] =
         recorded = log.recorded(entry)
         found |= {slot: message_in(recorded, slot % 1000) for slot in of[entry.id]}
     return found
+
+
+def _shown(moment: int | datetime) -> str:
+    return moment.isoformat() if isinstance(moment, datetime) else str(moment)
 
 
 def milliseconds(time: datetime, what: str) -> int:

@@ -6,10 +6,10 @@ that order.
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final
 from urllib.parse import unquote
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -110,31 +110,32 @@ class Settings(BaseSettings):
             of[name] = value.split(",") if name.endswith("_errors") else value
         return found
 
-    @model_validator(mode="after")
-    def _check_gates(self) -> Self:
-        unknown = [name for name, value in self.gate.items() if isinstance(value, dict) and name not in set(Tract)]
+    @field_validator("gate")
+    @classmethod
+    def _check_gate(cls, gate: dict[str, Any]) -> dict[str, Any]:
+        unknown = [name for name, value in gate.items() if isinstance(value, dict) and name not in set(Tract)]
         if unknown:
-            raise ValueError(f"gate: there is no tract {unknown[0]}")
+            raise _refusal(f"there is no tract {unknown[0]}", "name=value tract.name=value")
         try:
             for tract in Tract:
-                GateSettings().changed(**self.gate_of(tract))
+                GateSettings().changed(**_gate_of(tract, gate))
         except CallosumError as error:
-            raise ValueError(f"gate: {error}") from None
-        return self
+            raise _refusal(str(error), "name=value tract.name=value") from None
+        return gate
 
-    @model_validator(mode="after")
-    def _check_patterns(self) -> Self:
+    @field_validator("patterns")
+    @classmethod
+    def _check_patterns(cls, told: dict[str, Any]) -> dict[str, Any]:
         try:
-            patterns(self)
+            PatternSettings().changed(**told)
         except CallosumError as error:
-            raise ValueError(f"patterns: {error}") from None
-        return self
+            raise _refusal(str(error), "name=value name=value") from None
+        return told
 
     def gate_of(self, tract: Tract) -> dict[str, Any]:
         """What is said of the gate of this tract."""
         said = {} if self.capacity is None else {"capacity": self.capacity}
-        common = {name: value for name, value in self.gate.items() if not isinstance(value, dict)}
-        return {**said, **common, **self.gate.get(tract.value, {})}
+        return {**said, **_gate_of(tract, self.gate)}
 
     @classmethod
     def settings_customise_sources(
@@ -168,6 +169,16 @@ class Settings(BaseSettings):
         if not isinstance(told, str):
             return told
         return [] if told == "none" else [name.strip() for name in told.split(",")]
+
+
+def _gate_of(tract: Tract, gate: dict[str, Any]) -> dict[str, Any]:
+    common = {name: value for name, value in gate.items() if not isinstance(value, dict)}
+    return {**common, **gate.get(tract.value, {})}
+
+
+def _refusal(reason: str, form: str) -> ValueError:
+    """For a sentence that names the setting already."""
+    return ValueError(f"{reason[0].lower()}{reason[1:].rstrip('.')}; the form is {form}")
 
 
 def emergence(settings: Settings) -> EmergenceSettings:

@@ -101,7 +101,7 @@ class Dominance(msgspec.Struct):
         assert finding is not None, "it has begun"
         finding.last_sequence, finding.count = last_sequence, last - self.first + 1
         finding.why = (
-            f"More than {self.share:.0%} of the last {self.window} messages between the tracts went"
+            f"More than {100 * self.share:.4g} % of the last {self.window} messages between the tracts went"
             f" {WAYS[Direction(self.direction)]}, from message {finding.first_sequence} to {last_sequence}."
         )
         return finding

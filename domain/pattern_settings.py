@@ -54,7 +54,14 @@ class PatternSettings(msgspec.Struct, frozen=True):
         if unknown:
             reason = f"{unknown[0]} does not exist; there are {', '.join(_RANGES)}"
             raise InvalidCommandError("setting of patterns", reason)
-        try:
-            return msgspec.convert({**msgspec.structs.asdict(self), **changes}, PatternSettings, strict=False)
-        except msgspec.ValidationError as error:
-            raise InvalidCommandError("patterns' settings", f"are refused: {error}") from None
+        numbers = {name: _number(name, told) for name, told in changes.items()}
+        return PatternSettings(**{**msgspec.structs.asdict(self), **numbers})
+
+
+def _number(name: str, told: object) -> int | float:
+    whole = isinstance(_RANGES[name][0], int)
+    try:
+        return msgspec.convert(told, int if whole else float, strict=False)
+    except msgspec.ValidationError:
+        reason = f"is {told!r}, which is no {'whole ' if whole else ''}number"
+        raise InvalidCommandError(name, reason) from None

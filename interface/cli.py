@@ -40,7 +40,6 @@ from interface.options import (
     OneSequence,
     Out,
     Outcome,
-    OutFile,
     Positive,
     Seconds,
     Senders,
@@ -133,10 +132,11 @@ def export(
     form: ExportFormat = Format.JSONL,
     first: From = None,
     last: To = None,
-    out: OutFile = None,
+    out: Out[Path | None] = None,
+    force: Force = False,
     url: Url = None,
 ) -> None:
-    """Tell the log, or a range of it, as lines of JSON, one for each event.
+    """Tell the log, or a range of it, as lines of JSON, one for each event; without --out on standard output.
 
     `callosum import` makes the same log of them again, in any store. Nothing of the store's encryption and
     compression is in them.
@@ -145,7 +145,8 @@ def export(
     from interface.export import export_log
     from interface.session import run
 
-    run(export_log(Form(form), moment(first), moment(last), out), url, reads_views=False)
+    exporting = export_log(Form(form), moment(first), moment(last), out, url=url, force=force)
+    run(exporting, url, reads_views=False)
 
 
 @app.command()
@@ -314,7 +315,7 @@ def replay(
 @app.command()
 def follow(
     *,
-    after: After = 0,
+    after: After = "0",
     chain: Chain = None,
     dialogue: Annotated[
         str | None,
@@ -333,8 +334,10 @@ def follow(
     from interface.log import show_events
     from interface.session import run
 
+    if chain is not None and after == "now":
+        raise typer.BadParameter("goes with --after and a position.", param_hint="--chain")
     seen = None if chain is None else bytes.fromhex(chain)
-    run(show_events(after, seen, dialogue, full=full, json=json), url)
+    run(show_events(position_after(after), seen, dialogue, full=full, json=json), url)
 
 
 @app.command()
@@ -432,7 +435,7 @@ def timeline(
 def report(
     dialogues: SomeDialogues = None,
     *,
-    out: Out = Path("report.html"),
+    out: Out[Path] = Path("report.html"),
     kind: OfKind = None,
     as_of: AsOf = None,
     title: Title = None,

@@ -11,19 +11,33 @@ from application.callosum import CorpusCallosum
 from application.exporting import Format
 from application.read_side import Moment
 from interface.encoding import shown_safely
-from interface.session import Command, errors, fail, progress
-from interface.text import many
+from interface.output import check_out
+from interface.session import Command, errors, progress
+from interface.text import many, one_line
 
 __all__ = ["export_log"]
 
 
-def export_log(form: Format, first: Moment | None, last: Moment | None, out: Path | None) -> Command:
-    """Every event of the log, or of a range, as a line. The file is there when it is whole."""
-    if out is not None:
-        _check_writable(out)
+def export_log(
+    form: Format,
+    first: Moment | None,
+    last: Moment | None,
+    out: Path | None,
+    *,
+    url: str | None,
+    force: bool,
+) -> Command:
+    """Every event of the log, or of a range, as a line. The file is there when it is whole.
+
+    One that is there stays, unless `force` is said.
+    """
     shows = out is not None or not sys.stdout.isatty()  # a bar among the lines would disturb them
 
     async def command(callosum: CorpusCallosum) -> int:
+        if out is not None:
+            check_out(out, url, force=force)
+        start = 1 if first is None else first
+        await callosum.check_range(start, last)
         count = 0
         with progress(shows=shows) as bar, _standard_output() if out is None else _whole_file(out) as write:
             task = bar.add_task("Exporting", total=None)
@@ -32,23 +46,16 @@ def export_log(form: Format, first: Moment | None, last: Moment | None, out: Pat
                 if shows and (position % 1000 == 0 or position == last):
                     bar.update(task, completed=position, total=last)
 
-            start = 1 if first is None else first
             async for line in callosum.export(form, start=start, stop=last, progress=show):
                 write(f"{shown_safely(line)}\n".encode())
                 count += 1
         if out is not None:
-            errors().print(f"{many(count, 'event')} exported to {out}.")
+            errors().print(f"{many(count, 'event')} exported to {one_line(str(out))}.")
+        elif count == 0:
+            errors().print("No events.")
         return 0
 
     return command
-
-
-def _check_writable(path: Path) -> None:
-    """Before the log is opened."""
-    if not path.parent.is_dir():
-        fail(f"{path.parent}: No such directory.")
-    if path.exists() and not path.is_file():
-        fail(f"{path} is no file; without --out the lines go to standard output.")
 
 
 @contextmanager

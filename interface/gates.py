@@ -137,15 +137,15 @@ def backtest_gates(settings: Sequence[str], start: Moment | None, stop: Moment |
     """`settings` as ``NAME=VALUE``, or ``TRACT.NAME=VALUE`` for one tract alone."""
 
     async def command(callosum: CorpusCallosum) -> int:
+        first = 1 if start is None else start
+        await callosum.check_range(first, stop)
         with progress() as bar:
             task = bar.add_task("Reading the log …", total=None)
 
             def show(position: int, last: int) -> None:
                 bar.update(task, completed=position, total=last)
 
-            told = await callosum.gates.backtest(
-                start=1 if start is None else start, stop=stop, changes=by_tract(settings), progress=show
-            )
+            told = await callosum.gates.backtest(start=first, stop=stop, changes=by_tract(settings), progress=show)
         if json:
             console().print(as_json(told, indent=2), soft_wrap=True)
         else:

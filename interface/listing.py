@@ -78,7 +78,7 @@ def findings_table(found: FindingList) -> RenderableType:
         ("dialogue", "subject", "pattern", "messages", "times", "why"),
         map(_finding_row, found.findings),
         texts={"subject": SUBJECT_WIDTHS, "why": WHY_WIDTHS},
-        dispensable=("why",),
+        dispensable=("subject", "why"),
     )
     return stacked(table, notes=[f"{len(found.findings)} of {found.total} shown."])
 

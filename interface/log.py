@@ -37,8 +37,8 @@ def show_transcript(name: str, *, full: bool, json: bool) -> Command:
     return command
 
 
-def show_events(after: int, chain: bytes | None, name: str | None, *, full: bool, json: bool) -> Command:
-    """Events beyond a position, then each as it comes; where that cannot be, the gap as the last line."""
+def show_events(after: int | None, chain: bytes | None, name: str | None, *, full: bool, json: bool) -> Command:
+    """Events beyond a position, or from now on, and each as it comes; or the gap where that cannot be, at last."""
 
     async def command(callosum: CorpusCallosum) -> int:
         out = console()

@@ -46,7 +46,6 @@ __all__ = [
     "OneSequence",
     "OneTract",
     "Out",
-    "OutFile",
     "Outcome",
     "Positive",
     "Seconds",
@@ -77,6 +76,7 @@ LEAST_SECONDS: Final = 0.1
 MOST_SECONDS: Final = 3600
 
 _E = TypeVar("_E", bound=StrEnum)
+_T = TypeVar("_T")
 _NAMES: Final = tuple(name for names in PATTERNS.values() for name in names)
 
 
@@ -404,15 +404,6 @@ ExportFormat = Annotated[
         help="JSON Lines in our own plain form, or as CloudEvents 1.0.",
     ),
 ]
-OutFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        metavar="FILE",
-        show_default="standard output",
-        help="The file to write. It gets its name when all is written.",
-    ),
-]
 Speed = Annotated[
     float,
     typer.Option(
@@ -431,9 +422,12 @@ Limit = Annotated[
     int, typer.Option("--limit", parser=_at_least(1), metavar="NUMBER", help="Show at most so many of them.")
 ]
 After = Annotated[
-    int,
+    str,
     typer.Option(
-        "--after", parser=_at_least(0), metavar="POSITION", help="Begin beyond this position of the log."
+        "--after",
+        callback=_position_after,
+        metavar="POSITION|now",
+        help="Begin beyond this position of the log, or from now on.",
     ),
 ]
 FindingsAfter = Annotated[
@@ -539,7 +533,9 @@ ServerProgram = Annotated[
         help="The program to try: a redis-server or a valkey-server.",
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write it.")]
+Out = Annotated[
+    _T, typer.Option("--out", metavar="FILE", help="The file to write. It gets its name when all is written.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there.")]
 Title = Annotated[
     str | None,

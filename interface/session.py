@@ -170,8 +170,9 @@ def _check_exists(url: str) -> None:
 def _sentence(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        name = "_".join(map(str, first["loc"])).upper()
-        return f"The setting CALLOSUM_{name} is refused: {first['msg']}."
+        name = str(first["loc"][0]).upper()
+        reason = first["msg"].removeprefix("Value error, ").rstrip(".")
+        return f"The setting CALLOSUM_{name} is refused: {reason}."
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}."
     sentence = f"The read models' database: {error.orig}" if isinstance(error, DBAPIError) else str(error)

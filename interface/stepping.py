@@ -19,7 +19,7 @@ from interface.keys import Keys, pressed
 from interface.lines import message_lines
 from interface.log import message_fields
 from interface.render import coordination, emergence
-from interface.session import Command, console, print_lines
+from interface.session import Command, console, errors, print_lines
 from interface.text import log_time, one_line, shortened
 
 __all__ = ["replay_log"]
@@ -27,6 +27,7 @@ __all__ = ["replay_log"]
 MOST_KEPT: Final = 1000
 """Steps to go back without folding again what goes before."""
 
+NOTHING: Final = "No messages."
 _BEGIN_LINE_ANEW: Final = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
 _HELP: Final = "Enter next   b back   g go to a position   p play or pause   q quit"
 
@@ -38,9 +39,11 @@ def replay_log(
 
     async def command(callosum: CorpusCallosum) -> int:
         dialogue = None if name is None else await dialogue_named(callosum, name)
+        start = 1 if first is None else first
+        await callosum.check_range(start, last)
 
         def begin() -> AsyncIterator[Replayed]:
-            return callosum.steps(dialogue, start=1 if first is None else first, stop=last)
+            return callosum.steps(dialogue, start=start, stop=last)
 
         if not json and sys.stdin.isatty() and sys.stdout.isatty():
             with pressed(sys.stdin.fileno()) as keys:
@@ -53,12 +56,15 @@ def replay_log(
 
 
 async def _print_all(steps: AsyncIterator[Replayed], *, full: bool, json: bool, of_all: bool) -> None:
-    out = console()
+    out, nothing = console(), True
     async for step in steps:
+        nothing = False
         if json:
             out.print(as_json(_step_fields(step)), soft_wrap=True)
         else:
             print_lines(out, step_lines(step, full=full, of_all=of_all))
+    if nothing:
+        errors().print(NOTHING)
 
 
 def _step_fields(step: Replayed) -> dict[str, Any]:
@@ -140,7 +146,7 @@ class _Player:
 
     async def run(self) -> None:
         if await self._history.at(0) is None:
-            self._out.print("No messages.")
+            errors().print(NOTHING)
             return
         await self._show("")
         while (key := await self._key()) != "quit":

@@ -31,7 +31,7 @@ from projections.tables import Rows
 
 __all__ = ["Consciousness"]
 
-_VERSION: Final = 3
+_VERSION: Final = 4
 """Counted up when the same log would give other rows or states."""
 
 _AT_ONCE: Final = 5000

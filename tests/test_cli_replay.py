@@ -72,6 +72,33 @@ class TestElsewhere:
         assert "is no number from 0.01 to 100." in refused.err
 
 
+class TestARange:
+    @pytest.mark.parametrize("command", ["replay", "export", "backtest"])
+    @pytest.mark.parametrize(
+        ("asked_for", "says"),
+        [
+            ("--from 9999", "The start of the range is 9999; the log ends at 9."),
+            ("--to 99999", "The end of the range is 99999; the log ends at 9."),
+            ("--from 5 --to 3", "The range ends at 3, before it begins at 5."),
+            (
+                "--from 2031-01-01T00:00Z --to 2030-01-01T00:00Z",
+                "The range ends at 2030-01-01T00:00:00+00:00, before it begins at 2031-01-01T00:00:00+00:00.",
+            ),
+        ],
+    )
+    def test_that_cannot_be_is_told(self, command: str, asked_for: str, says: str, url: str) -> None:
+        refused = asked(command, *asked_for.split(), "--url", url)
+        assert (refused.status, refused.out, refused.err) == (2, "", f"callosum: {says}\n")
+
+    @pytest.mark.parametrize(("command", "says"), [("replay", "No messages.\n"), ("export", "No events.\n")])
+    @pytest.mark.parametrize("asked_for", [("--from", "2130-01-01T00:00Z"), ("--to", "2001-01-01T00:00Z")])
+    def test_in_which_nothing_was_said_says_so(
+        self, command: str, says: str, asked_for: tuple[str, str], url: str
+    ) -> None:
+        ended = asked(command, *asked_for, "--url", url)
+        assert (ended.status, ended.out, ended.err) == (0, "", says)
+
+
 class TestOnATerminal:
     def test_keys_go_forth_and_back(self, directory: Path) -> None:
         with at_a_terminal("replay", directory=directory) as screen:

@@ -90,11 +90,12 @@ def test_stretches_of_dominance_that_only_touch_are_two() -> None:
     assert found(small, [OUT, OUT, OUT, BACK, BACK, OUT, OUT, OUT]) == [(1, 4, 4), (5, 8, 4)]
 
 
-def test_dominance_says_why() -> None:
-    detector = Dominance(window=4, share=0.5)
+@pytest.mark.parametrize(("share", "told"), [(0.5, "50 %"), (0.745, "74.5 %")])
+def test_dominance_says_why(share: float, told: str) -> None:
+    detector = Dominance(window=4, share=share)
     [finding] = detector.add_run(1, bytes([OUT, OUT, INTRA, BACK, OUT]), [])
     assert finding.why == (
-        "More than 50% of the last 4 messages between the tracts went from internal to external,"
+        f"More than {told} of the last 4 messages between the tracts went from internal to external,"
         " from message 1 to 5."
     )
 
@@ -188,7 +189,7 @@ def test_detectors_have_the_thresholds_that_are_set() -> None:
         ({"dominance_share": float("nan")}, "is nan"),
         ({"stall_seconds": 0}, "is 0.0; it must be 0.001"),
         ({"beauty": 3}, "The setting of patterns beauty does not exist; there are repetition_window,"),
-        ({"stall_seconds": "soon"}, "The patterns' settings are refused: Expected `float`"),
+        ({"stall_seconds": "soon"}, "The stall_seconds is 'soon', which is no number."),
     ],
 )
 def test_thresholds_out_of_range_are_refused(changes: dict[str, object], says: str) -> None:

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from application.log import DialogueLog
 from application.settings import store_environment
 from benchmarks.measuring import fill
@@ -35,10 +37,11 @@ def killed_after(batches: int, url: str, file: Path) -> bool:
         return bool(told[-1])
 
 
-async def test_a_killed_import_is_made_again(lasting_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("events", "least"), [(30, 1), pytest.param(360, 9, marks=pytest.mark.stress)])
+async def test_a_killed_import_is_made_again(lasting_url: str, tmp_path: Path, events: int, least: int) -> None:
     source_url = f"sqlite:///{tmp_path}/source.db"
     log = DialogueLog(store_environment(source_url))
-    fill(log, 120, dialogues=20, messages=2)
+    fill(log, events, dialogues=20, messages=2)
     log.close()
     file = tmp_path / "log.jsonl"
     async with CorpusCallosum.open(settings=plain_settings(source_url)) as source:
@@ -46,9 +49,9 @@ async def test_a_killed_import_is_made_again(lasting_url: str, tmp_path: Path) -
         kills = 0
         while killed_after(1 + 3 * kills, lasting_url, file):
             kills += 1
-        assert kills >= 3
+        assert kills >= least
         async with CorpusCallosum.open(settings=plain_settings(lasting_url)) as callosum:
             report = await callosum.import_log(file)
-            assert (report.broken, report.events, report.present) == (None, 0, 2400)
+            assert (report.broken, report.events, report.present) == (None, 0, 20 * events)
             assert await everything(callosum) == await everything(source)
             assert (await callosum.verify()).problem is None

@@ -14,6 +14,8 @@ from projections.fold import version_of
 from tests.scenario import message
 from tests.terminal import asked
 
+NAMES = PatternSettings.__struct_fields__
+
 
 def test_thresholds_are_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CALLOSUM_PATTERNS", "monologue_messages=30 dominance_share=0.9 stall_seconds=1.5")
@@ -30,9 +32,10 @@ def test_thresholds_are_taken_from_a_file(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("told", "says"),
     [
-        ("monologue_messages=1", "The monologue_messages is 1; it must be 2 to 1000."),
-        ("beauty=3", "beauty does not exist; there are repetition_window, monologue_messages"),
-        ("stall_seconds", "The patterns' settings are refused"),
+        ("monologue_messages=1", "the monologue_messages is 1; it must be 2 to 1000"),
+        ("foo=3", f"the setting of patterns foo does not exist; there are {', '.join(NAMES)}"),
+        ("repetition_window=3,foo=2", "the repetition_window is '3,foo=2', which is no whole number"),
+        ("stall_seconds", "the stall_seconds is '', which is no number"),
     ],
 )
 def test_what_cannot_be_set_is_told(told: str, says: str) -> None:
@@ -40,7 +43,24 @@ def test_what_cannot_be_set_is_told(told: str, says: str) -> None:
         Settings(patterns=dict([told.partition("=")[::2]]))
     refused = asked("findings", CALLOSUM_PATTERNS=told)
     assert (refused.status, refused.out) == (2, "")
-    assert says in refused.err
+    assert refused.err == (
+        f"callosum: The setting CALLOSUM_PATTERNS is refused: {says}; the form is name=value name=value.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "says"),
+    [
+        ("GATE", "capacity=-1", "the capacity is -1; it cannot be negative; the form is "),
+        ("GATE", "extern.capacity=1", "there is no tract extern; the form is "),
+        ("ON_ERROR", "deliveries=ignore", "Input should be 'fail', 'retry' or 'park'."),
+    ],
+)
+def test_what_cannot_be_set_of_another_setting_is_told_by_its_name(name: str, told: str, says: str) -> None:
+    refused = asked("findings", **{f"CALLOSUM_{name}": told})
+    assert refused.status == 2
+    assert refused.err.startswith(f"callosum: The setting CALLOSUM_{name} is refused: {says}")
+    assert refused.err.endswith(".\n")
 
 
 def test_every_threshold_of_what_is_stored_is_part_of_the_version() -> None:

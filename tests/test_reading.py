@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from application.read_side import Moment
 from corpus_callosum import (
     CorpusCallosum,
     Dialogue,
@@ -55,6 +56,16 @@ class TestFollow:
         whole = await take(callosum, 0, 6)
         for after in range(6):
             assert await take(callosum, after, 6 - after) == whole[after:]
+
+    async def test_it_may_begin_now(self, callosum: CorpusCallosum) -> None:
+        dialogue = await some_history(callosum, 5)
+        following = callosum.follow(None)
+        first = asyncio.ensure_future(anext(following))
+        async with asyncio.timeout(5):
+            while not first.done():  # what is now, nobody else can tell
+                await callosum.send(dialogue, **USUAL, payload="later")
+                await asyncio.sleep(0.01)
+        assert first.result().position > 6
 
     async def test_many_followers_each_see_everything(self, callosum: CorpusCallosum) -> None:
         dialogue = await callosum.open_dialogue("many")
@@ -128,6 +139,37 @@ class TestReplay:
     async def test_a_time_without_a_zone_is_refused(self, callosum: CorpusCallosum) -> None:
         with pytest.raises(InvalidCommandError, match="no time zone"):
             _ = [e async for e in callosum.replay(datetime(2026, 1, 1))]  # noqa: DTZ001  # on purpose
+
+
+class TestCheckRange:
+    async def test_a_position_beyond_the_log_is_told(self, callosum: CorpusCallosum) -> None:
+        await callosum.check_range()
+        await some_history(callosum, 5)
+        await callosum.check_range(6)
+        for start, stop in [(1, 6), (6, 6), (0, 3)]:
+            await callosum.check_range(start, stop)
+        with pytest.raises(InvalidCommandError, match=r"The start of the range is 7; the log ends at 6\."):
+            await callosum.check_range(7)
+        with pytest.raises(InvalidCommandError, match=r"The end of the range is 7; the log ends at 6\."):
+            await callosum.check_range(2, 7)
+
+    async def test_a_range_that_ends_before_it_begins_is_told(self, callosum: CorpusCallosum) -> None:
+        await some_history(callosum, 5)
+        [at] = {datetime.fromtimestamp(e.at / 1000, UTC) async for e in callosum.replay(4, 4)}
+        hour = timedelta(hours=1)
+        allowed: list[tuple[Moment, Moment]] = [
+            (at, at),
+            (at - hour, 4),
+            (4, at),
+            (at + hour, at + hour),
+            (1, at - hour),
+        ]
+        for start, stop in allowed:
+            await callosum.check_range(start, stop)
+        inverted: list[tuple[Moment, Moment]] = [(4, 3), (1, 0), (at, at - hour), (at + hour, 3), (4, at - hour)]
+        for start, stop in inverted:
+            with pytest.raises(InvalidCommandError, match=r"The range ends at \S+, before it begins at \S+\.$"):
+                await callosum.check_range(start, stop)
 
 
 class TestTranscript:

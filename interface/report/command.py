@@ -13,9 +13,10 @@ from application.settings import Settings, log_file
 from domain.dialogue import Kind
 from interface.addressing import dialogue_named
 from interface.encoding import as_json
+from interface.output import check_out
 from interface.report.gather import gather
 from interface.report.page import page
-from interface.session import Command, console, fail, progress
+from interface.session import Command, console, progress
 from interface.text import many, one_line
 
 __all__ = ["Written", "write_report"]
@@ -47,12 +48,9 @@ def write_report(
 
     A file that is there stays, unless `force` is said.
     """
-    if out.exists() and not force:
-        fail(f"{out} exists; say --force to write over it, or --out for another file.")
-    if not out.parent.is_dir():
-        fail(f"{out.parent} is no directory.")
 
     async def command(callosum: CorpusCallosum) -> int:
+        check_out(out, url, force=force)
         chosen = [await dialogue_named(callosum, name) for name in names]
         with progress() as bar:
             task = bar.add_task("Reading …", total=None)
