@@ -148,8 +148,8 @@ async def test_99_looks_of_100_find_the_event_loop_less_than_10_ms_late(
     tmp_path: Path, settle_down: Callable[[], None]
 ) -> None:
     found: list[float] = []
-    # What else the machine does makes a round worse, never better: one good round of three is enough.
-    while len(found) < 3 and min(found, default=MOST_LAG) >= MOST_LAG:
+    # What else the machine does makes a round worse, never better: one good round of six is enough.
+    while len(found) < 6 and min(found, default=MOST_LAG) >= MOST_LAG:
         watch = await lags(tmp_path / f"{len(found)}.db", settle_down)
         found.append(watch.percentile(0.99))
     assert min(found) < MOST_LAG
