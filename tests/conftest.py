@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from hypothesis import is_hypothesis_test
 
 from application.settings import IN_MEMORY
 from corpus_callosum import CorpusCallosum, Settings
@@ -21,7 +22,7 @@ from tests.servers import (  # noqa: F401  # fixtures
 )
 
 STORES = {"sqlite file": None, **{binary.name: binary for binary in BINARIES[:1]}}
-"""The store's own tests run on every server; what is above it, on the first one."""
+"""The store's own tests run on every server; what is above it, on the first one, and on others in the long run."""
 
 IN_MEMORY_TOO = [*STORES, pytest.param("sqlite memory", marks=pytest.mark.stress)]
 """The store's own tests run in memory, too; what is above it, in the long run."""
@@ -35,12 +36,16 @@ AGAIN = re.compile(
 )
 """Tests that run lines which others have run: on another store, in processes, a hundred times over."""
 
+ABOVE_THE_STORE = re.compile(r"test_(operations|doctor|durability|private_server|proxy|cli_stores)\.py.*valkey")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Measuring coverage takes a test three times as long, so it is not where it tells nothing new."""
     for item in items:
-        if AGAIN.search(item.nodeid):
+        if AGAIN.search(item.nodeid) or is_hypothesis_test(getattr(item, "obj", None)):
             item.add_marker(pytest.mark.again)
+        if ABOVE_THE_STORE.search(item.nodeid):
+            item.add_marker(pytest.mark.stress)
 
 
 @pytest.fixture(autouse=True)
