@@ -29,10 +29,11 @@ IN_MEMORY_TOO = [*STORES, pytest.param("sqlite memory", marks=pytest.mark.stress
 
 
 AGAIN = re.compile(
-    r"valkey|[Mm]emory|Reference|test_(circuit_laws|cli_replay|cli_stores|conformance|delivery_processes"
-    r"|delivery_windows|demo|durability|export_kills|extending|gate_kills|gate_scenarios|gate_troubles|guarantees"
-    r"|linearizability|load|lost_tail|message|operations|overload|processes|projections|proxy|reactive_streams|readme"
-    r"|rebuild_kills|redis_faults|redis_kills|report_browser|runs|timeline|windows)\.py"
+    r"tests/test_(?!redis)\w+\.py.*\[redis|valkey|[Mm]emory|Reference"
+    r"|test_(circuit_laws|cli_replay|cli_stores|conformance|delivery_processes|delivery_windows|demo|durability"
+    r"|export_kills|extending|gate_kills|gate_scenarios|gate_troubles|guarantees|linearizability|load|lost_tail"
+    r"|message|operations|overload|processes|projections|proxy|reactive_streams|readme|rebuild_kills|redis_faults"
+    r"|redis_kills|report_browser|runs|timeline|windows)\.py"
 )
 """Tests that run lines which others have run: on another store, in processes, a hundred times over."""
 
