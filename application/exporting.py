@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from io import BufferedReader
 from typing import Any, Final
@@ -13,14 +13,13 @@ import msgspec
 from application.event_json import event_from_json, event_to_json, is_topic
 from application.log import DialogueLog
 from application.reading import Reader
+from domain.times import in_milliseconds, log_time
 from projections.fold import Recorded
 
-__all__ = ["Exported", "Format", "LineError", "export", "is_export", "line_of", "read_line", "text_of"]
+__all__ = ["Exported", "Format", "LineError", "export", "is_export", "line_of", "read_line"]
 
 _PAGE: Final = 256
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
-_LATEST: Final = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MILLISECOND
+_LATEST: Final = in_milliseconds(datetime(9999, 12, 31, tzinfo=UTC))
 _SPECVERSION: Final = "1.0"
 _BEGINS: Final = re.compile(rb'\s*\{\s*"(position"\s*:\s*\d+\s*,\s*"at"|specversion")\s*:')
 _USUAL: Final = b'{"position":'
@@ -107,7 +106,7 @@ def line_of(recorded: Recorded, form: Format, epoch: str) -> str:
     if form is Format.JSONL:
         line = {
             "position": recorded.position,
-            "at": text_of(recorded.at),
+            "at": log_time(recorded.at),
             "topic": event.TOPIC,
             "id": event.originator_id,
             "version": event.originator_version,
@@ -120,7 +119,7 @@ def line_of(recorded: Recorded, form: Format, epoch: str) -> str:
             "source": f"/callosum/{epoch}",
             "type": event.TOPIC,
             "subject": event.originator_id,
-            "time": text_of(recorded.at),
+            "time": log_time(recorded.at),
             "datacontenttype": "application/json",
             "position": str(recorded.position),  # their integers have 32 bits
             "version": event.originator_version,
@@ -169,16 +168,11 @@ def _exported(  # noqa: PLR0917  # in the order of a line
     return Exported(position, _milliseconds(at), event)
 
 
-def text_of(at: int) -> str:
-    """A time of a log, in milliseconds since 1970, as a line has it."""
-    return (_EPOCH + timedelta(milliseconds=at)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _milliseconds(text: str) -> int:
     moment: datetime = msgspec.convert(text, datetime)
     if moment.tzinfo is None:
         raise LineError(f"Its time {text} has no zone.")
-    at = (moment - _EPOCH) // _MILLISECOND
+    at = in_milliseconds(moment)
     if not 0 <= at <= _LATEST:
         raise LineError(f"Its time {text} is before 1970 or after 9999.")
     return at

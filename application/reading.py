@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from threading import Thread
 from typing import ParamSpec, TypeVar
 from uuid import UUID
@@ -19,11 +19,11 @@ from application.recorder import LogLostError
 from domain.dialogue import Dialogue
 from domain.errors import DialogueNotFoundError, InvalidCommandError
 from domain.message import Message
+from domain.times import in_milliseconds
 from projections.fold import Recorded
 
 __all__ = ["Reader", "RecordedMessage", "Tail", "messages_at", "messages_of", "milliseconds"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE = 256
 _MOST = 2**63 - 1
 """The highest position that any store can count."""
@@ -304,4 +304,4 @@ def milliseconds(time: datetime, what: str) -> int:
     """Rounded down; a range is by milliseconds, as the log's time is."""
     if time.tzinfo is None:
         raise InvalidCommandError(what, "has no time zone")
-    return (time - _EPOCH) // timedelta(milliseconds=1)
+    return in_milliseconds(time)

@@ -18,7 +18,7 @@ from uuid import UUID
 import msgspec
 from eventsourcing.application import project_aggregate
 
-from application.exporting import LineError, read_line, text_of
+from application.exporting import LineError, read_line
 from application.log import DialogueLog
 from application.reading import Reader
 from application.recorder import AppendRefusedError, Duplicate, KeyedMessage
@@ -29,6 +29,7 @@ from domain.circuit import CircuitState
 from domain.dialogue import Dialogue
 from domain.gate import Gate
 from domain.message import content_digest
+from domain.times import log_time
 
 __all__ = ["RestoreReport", "RestoredGate", "import_log", "restore"]
 
@@ -259,7 +260,7 @@ def _check_time(at: int) -> None:
     now = time.time_ns() // 1_000_000
     if at > now + _MOST_AHEAD:
         raise LineError(
-            f"Its time {text_of(at)} is more than a day ahead of this machine's clock, {text_of(now)}."
+            f"Its time {log_time(at)} is more than a day ahead of this machine's clock, {log_time(now)}."
         )
 
 

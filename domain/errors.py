@@ -27,9 +27,9 @@ Every error carries its values as attributes; nothing was recorded when one is r
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from uuid import UUID
 
+from domain.times import log_time
 from domain.tract import Tract
 
 __all__ = [
@@ -241,14 +241,9 @@ class CallNotPermittedError(CallosumError):
     """
 
     def __init__(self, tract: Tract, state: str, reason: str, retry_at: int | None) -> None:
-        when = "" if retry_at is None else f"; it is tried again from {_clock(retry_at)} on"
+        when = "" if retry_at is None else f"; it is tried again from {log_time(retry_at)} on"
         super().__init__(f"The circuit of the {tract} tract is {state}: {reason}{when}.")
         self.tract = tract
         self.state = state
         self.reason = reason
         self.retry_at = retry_at
-
-
-def _clock(milliseconds: int) -> str:
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -12,6 +12,7 @@ from application.explanation import Explanation, Happening, State, Step
 from application.overview import TractInbox
 from application.passage import Passage
 from domain.errors import BackpressureError, CallNotPermittedError
+from domain.times import log_time
 from domain.tract import Tract
 from interface.addressing import dialogue_named
 from interface.encoding import as_json, plain
@@ -19,7 +20,7 @@ from interface.lines import message_lines
 from interface.log import message_fields
 from interface.session import Command, CommandError, console, errors, print_table, progress
 from interface.tables import UNKNOWN, FittedTable, stacked
-from interface.text import duration, log_time, many, one_line, said, shortened
+from interface.text import duration, many, one_line, said, shortened
 
 __all__ = ["discard_letters", "redrive_letters", "show_explanation", "show_inbox", "show_letter", "show_letters"]
 

@@ -10,8 +10,9 @@ from domain.consumer import Consumer, Outcome
 from domain.dialogue import Dialogue
 from domain.gate import BackpressureChanged, CircuitMoved, Gate
 from domain.message import Message
+from domain.times import log_time
 from domain.tract import Direction
-from interface.text import MOST_CHARACTERS, log_time, one_line, said, sent_time, shortened, visible
+from interface.text import MOST_CHARACTERS, one_line, said, sent_time, shortened, visible
 from projections.answers import FindingSummary
 from projections.fold import Recorded
 

@@ -12,11 +12,12 @@ from application.reading import RecordedMessage, messages_of
 from application.recorder import LogLostError
 from application.verification import Verification
 from domain.dialogue import Dialogue
+from domain.times import log_time
 from interface.addressing import dialogue_named
 from interface.encoding import as_json, plain
 from interface.lines import event_lines, message_lines
 from interface.session import Command, console, print_lines, progress
-from interface.text import log_time, many, one_line, sent_time
+from interface.text import many, one_line, sent_time
 from projections.fold import Recorded
 
 __all__ = ["message_fields", "show_events", "show_transcript", "verify_log"]

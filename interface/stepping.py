@@ -13,6 +13,7 @@ from rich.text import Text
 from application.callosum import CorpusCallosum
 from application.read_side import Moment
 from application.steps import Replayed
+from domain.times import log_time
 from interface.addressing import dialogue_named
 from interface.encoding import as_json, plain
 from interface.keys import Keys, pressed
@@ -20,7 +21,7 @@ from interface.lines import message_lines
 from interface.log import message_fields
 from interface.render import coordination, emergence
 from interface.session import Command, console, errors, print_lines
-from interface.text import log_time, one_line, shortened
+from interface.text import one_line, shortened
 
 __all__ = ["replay_log"]
 

@@ -6,13 +6,14 @@ whoever reads it. Nothing of it is printed before it went through `visible`.
 
 import re
 from base64 import b64encode
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from domain.message import Payload
+from domain.times import EPOCH
 from interface.encoding import as_json
 
-__all__ = ["duration", "log_time", "many", "one_line", "said", "sent_time", "shortened", "visible"]
+__all__ = ["duration", "many", "one_line", "said", "sent_time", "shortened", "visible"]
 
 MOST_CHARACTERS: Final = 400
 """Of a payload, before it is cut."""
@@ -21,7 +22,6 @@ MOST_CHARACTERS: Final = 400
 _HARMFUL: Final = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def visible(text: str) -> str:
@@ -83,16 +83,10 @@ def _call(call: Payload) -> str:
 
 def sent_time(microseconds: int | None) -> str | None:
     """The time of a message as RFC 3339 in UTC; None when unknown."""
-    return None if microseconds is None else _rfc3339(timedelta(microseconds=microseconds), "microseconds")
-
-
-def log_time(milliseconds: int) -> str:
-    """The log's own time of an event, as RFC 3339 in UTC."""
-    return _rfc3339(timedelta(milliseconds=milliseconds), "milliseconds")
-
-
-def _rfc3339(since_1970: timedelta, digits: str) -> str:
-    return (_EPOCH + since_1970).isoformat(timespec=digits).replace("+00:00", "Z")
+    if microseconds is None:
+        return None
+    moment = EPOCH + timedelta(microseconds=microseconds)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def duration(milliseconds: float | None) -> str:

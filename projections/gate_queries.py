@@ -1,12 +1,12 @@
 """Reading what the gates did."""
 
-from datetime import UTC, datetime
 from typing import Final
 
 from sqlalchemy import Connection, func, select
 
 from domain.circuit import Circuit, CircuitState, Reason
 from domain.gate_settings import GateSettings
+from domain.times import log_time
 from domain.tract import Tract
 from projections.answers import CircuitTransition, GateMetrics, RefusalMinute, TractGateMetrics
 from projections.database import plain
@@ -95,7 +95,4 @@ def _transitions(connection: Connection, tract: Tract) -> list[CircuitTransition
 
 
 def _time(milliseconds: int | None) -> str | None:
-    if milliseconds is None:
-        return None
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if milliseconds is None else log_time(milliseconds)

@@ -19,12 +19,12 @@ from corpus_callosum import CircuitState, CorpusCallosum, Dialogue, Kind, Messag
 from domain.errors import BackpressureError, CallNotPermittedError
 from domain.message import Payload
 from domain.response_times import ResponseTimes
+from domain.times import log_time
 from interface.report.backlog import BacklogFold
 from interface.report.gather import NoSuchDialogueError, gather
 from interface.report.material import Material
 from interface.report.page import page
 from interface.report.transcripts import Packer, Part, shown, shown_payload
-from interface.text import log_time
 from projections.answers import ResponseTime
 from tests.terminal import ROOT, Ended, asked
 

@@ -6,9 +6,10 @@ from uuid import UUID
 
 import pytest
 
+from domain.times import log_time
 from domain.tract import Priority, Tract
 from interface.encoding import as_json
-from interface.text import duration, log_time, one_line, said, sent_time, shortened, visible
+from interface.text import duration, one_line, said, sent_time, shortened, visible
 
 HOSTILE = "a\x1b[31mred\x07\x9b2J\u202egnp.exe\x7f\r\x85"
 HARMFUL = {"\x1b", "\x07", "\x9b", "\u202e", "\x7f", "\r", "\x85"}

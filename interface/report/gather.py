@@ -10,6 +10,7 @@ from application.read_side import Moment
 from domain.dialogue import Dialogue, Kind
 from domain.errors import CallosumError
 from domain.gate import CircuitMoved, gate_id
+from domain.times import EPOCH, in_milliseconds
 from domain.tract import Tract
 from interface.addressing import EVERY
 from interface.report.backlog import BacklogFold
@@ -27,7 +28,6 @@ from projections.fold import Recorded
 
 __all__ = ["NoSuchDialogueError", "gather"]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TRACTS: Final = {gate_id(tract): tract for tract in Tract}
 
 
@@ -118,7 +118,7 @@ async def _fixed(callosum: CorpusCallosum, as_of: Moment | None) -> Moment:
     if isinstance(as_of, int):
         return as_of
     last = (await callosum.dialogues(limit=1)).position
-    now = max(datetime.now(UTC), _EPOCH + timedelta(milliseconds=await _time_of(callosum, last) or 0))
+    now = max(datetime.now(UTC), EPOCH + timedelta(milliseconds=await _time_of(callosum, last) or 0))
     return now if as_of is None else min(as_of, now)
 
 
@@ -143,7 +143,7 @@ def _held_up(gate: TractGateMetrics) -> int:
 async def _milliseconds(callosum: CorpusCallosum, moment: Moment) -> int | None:
     if isinstance(moment, int):
         return await _time_of(callosum, moment)
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
+    return in_milliseconds(moment)
 
 
 def _about(listed: DialogueList, chosen: Collection[UUID]) -> list[DialogueSummary]:

@@ -21,13 +21,14 @@ from markupsafe import Markup
 from domain.detectors import PATTERNS
 from domain.dialogue import Kind
 from domain.measures import ASSESSABLE_ABOVE
+from domain.times import log_time
 from domain.tract import Tract
 from interface.encoding import as_json
 from interface.report.figures import scope_figures
 from interface.report.flow_figures import flow_figures
 from interface.report.material import Material, Scope
 from interface.report.transcripts import CHUNK, Place, compressed
-from interface.text import duration, log_time, many, visible
+from interface.text import duration, many, visible
 from projections.answers import DialogueSummary, FindingSummary, TractDeliveries, TractGateMetrics
 
 __all__ = ["page"]
