@@ -13,10 +13,7 @@ from application.restoring import RestoreReport, import_log
 from application.service import Service
 from application.settings import emergence, patterns
 from application.steps import Replayed, steps
-from application.validation import (
-    check_id,
-    member,
-)
+from application.validation import check_id, member
 from application.verification import Verification, verify
 from domain.errors import InvalidCommandError
 from domain.tract import Tract
@@ -54,7 +51,7 @@ class History(Service):
         after the batch that is under way.
 
         A service that watches the gates records what they decide from then on, as when a circuit is tried again: a
-        later export of the same log can be imported only where none does (`watches_gates`).
+        later export of the same log can be imported only where none does (`Settings.watch_gates`).
 
         Args:
             file: its path, or the file, opened to be read as bytes.

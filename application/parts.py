@@ -65,7 +65,7 @@ class Parts:
         self.dead_letters = DeadLetters(log, self.writer, self.reader)
 
     @classmethod
-    async def open(cls, settings: Settings, *, watches_gates: bool) -> Self:
+    async def open(cls, settings: Settings) -> Self:
         """Open the log and the read models, and watch the gates, if so said.
 
         Raises:
@@ -83,7 +83,7 @@ class Parts:
             await asyncio.to_thread(log.close)
             raise
         try:
-            await parts.gates.open(settings.gate_of, watches=watches_gates)
+            await parts.gates.open(settings.gate_of, watches=settings.watch_gates)
         except BaseException:  # likewise
             await parts.close()
             raise

@@ -14,9 +14,6 @@ __all__ = ["Service"]
 class Service:
     """What was opened on a store, until it is closed. The rest is in `CorpusCallosum`, which derives from it."""
 
-    watches_gates = True
-    """Whether it records what the circuits come to; if not, others must. To be set before it is entered."""
-
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._parts: Parts | None = None
@@ -32,7 +29,7 @@ class Service:
     async def __aenter__(self) -> Self:
         if self._parts is not None or self._closing is not None:
             raise InvalidCommandError("service", "was opened before; open another one")
-        self._parts = await Parts.open(self._settings, watches_gates=self.watches_gates)
+        self._parts = await Parts.open(self._settings)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -52,6 +52,8 @@ class Settings(BaseSettings):
         views: the read models, a ``sqlite:`` URL; by default a file beside the log's, for a log on a server one in
             the user's cache directory. They are a cache: deleting them costs a rebuild, nothing else.
         project: whether this process keeps the read models current. Any number of processes may; one must.
+        watch_gates: whether this process, where it keeps the read models current, records what the circuits come
+            to; one must.
         on_error: what becomes of an event that a projection cannot fold, by the projection's name: ``fail``,
             ``retry`` or ``park``; from the environment ``consciousness=fail deliveries=retry``. Where nothing is
             said it is ``park``: the event is left out and listed, and what follows in its dialogue behind it.
@@ -80,6 +82,7 @@ class Settings(BaseSettings):
     url: str = "sqlite:///callosum.db"
     views: str | None = None
     project: bool = True
+    watch_gates: bool = True
     on_error: Annotated[dict[str, OnError], NoDecode] = {}
     fold_timeout: float = Field(default=30.0, gt=0)
     deliver: bool = True

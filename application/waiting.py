@@ -31,7 +31,6 @@ __all__ = ["WaitingRoom"]
 _RETRY: Final = 0.2
 """Seconds before a store that is away is asked again."""
 
-
 _ASK_AGAIN: Final = 0.02
 """Seconds before the store is asked again whether others have caught up: nobody tells of it."""
 

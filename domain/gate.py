@@ -21,13 +21,17 @@ from domain.events import AggregateEvent
 from domain.gate_settings import GateSettings
 from domain.tract import Tract
 
-__all__ = ["BackpressureChanged", "CircuitMoved", "Gate", "ShedMessage", "gate_id"]
+__all__ = ["TRACTS", "BackpressureChanged", "CircuitMoved", "Gate", "ShedMessage", "gate_id"]
 
 _NAMESPACE: Final = UUID("0d9d4a52-9b0b-5c4e-8c5d-6f3e64a5f1f7")
 
 
 def gate_id(tract: Tract) -> UUID:
     return uuid5(_NAMESPACE, tract)
+
+
+TRACTS: Final = {gate_id(tract): tract for tract in Tract}
+"""By the ids of their gates."""
 
 
 class ShedMessage(msgspec.Struct, frozen=True, array_like=True):

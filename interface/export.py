@@ -1,17 +1,15 @@
 """The command that tells the log as lines of JSON."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from secrets import token_hex
 
 from application.callosum import CorpusCallosum
 from application.exporting import Format
 from application.read_side import Moment
 from interface.encoding import shown_safely
-from interface.output import check_out
+from interface.output import check_out, whole_file
 from interface.session import Command, errors, progress
 from interface.text import many, one_line
 
@@ -39,7 +37,7 @@ def export_log(
         start = 1 if first is None else first
         await callosum.check_range(start, last)
         count = 0
-        with progress(shows=shows) as bar, _standard_output() if out is None else _whole_file(out) as write:
+        with progress(shows=shows) as bar, _standard_output() if out is None else whole_file(out) as write:
             task = bar.add_task("Exporting", total=None)
 
             def show(position: int, last: int) -> None:
@@ -63,18 +61,3 @@ def _standard_output() -> Iterator[Callable[[bytes], object]]:
     sys.stdout.flush()
     yield sys.stdout.buffer.write
     sys.stdout.buffer.flush()
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[Callable[[bytes], object]]:
-    """A temporary file beside it takes its name when all is written and on the disk."""
-    written = path.with_name(f".{path.name}.{token_hex(4)}.part")
-    try:
-        with written.open("xb") as file:
-            yield file.write
-            file.flush()
-            os.fsync(file.fileno())
-        written.replace(path)
-    except BaseException:  # Ctrl-C, too
-        written.unlink(missing_ok=True)
-        raise

@@ -1,13 +1,17 @@
 """The file that a command writes: what it must never be, and what it is only when that is said."""
 
+import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Final
 
 from application.settings import Settings, log_file, views_path
 from interface.session import CommandError
 
-__all__ = ["check_out"]
+__all__ = ["check_out", "whole_file"]
 
 _OF_DATABASE: Final = re.compile(r"(-wal|-shm|-journal)?")
 _OF_READ_MODELS: Final = re.compile(r"(\..+)?\.(db(-wal|-shm|-journal)?|lock)")
@@ -30,6 +34,24 @@ def check_out(out: Path, url: str | None, *, force: bool) -> None:
         raise CommandError(f"{out} is no file.")
     if out.exists() and not force:
         raise CommandError(f"{out} exists; say --force to write over it, or name another file with --out.")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Callable[[bytes], object]]:
+    """What writes to a temporary file beside it, which takes its name when all is written and on the disk.
+
+    Nobody sees half of it, and where it fails, what was there before stays.
+    """
+    written = path.with_name(f".{path.name}.{token_hex(4)}.part")
+    try:
+        with written.open("xb") as file:
+            yield file.write
+            file.flush()
+            os.fsync(file.fileno())
+        written.replace(path)
+    except BaseException:  # Ctrl-C, too
+        written.unlink(missing_ok=True)
+        raise
 
 
 def _is_a_log(out: Path, settings: Settings) -> bool:

@@ -145,17 +145,17 @@ async def _on_service(
     command: Command, url: str | None, *, creates: bool, reads_views: bool, projects: bool
 ) -> int:
     settings = Settings() if url is None else Settings(url=url)
-    if creates:  # an import: what is recorded passes no gate, and an exported log brings its own gates
-        settings = settings.model_copy(update={"gate": {}, "capacity": None})
+    if creates:
+        # An import: what is recorded passes no gate, and an exported log brings its own gates. What they decide is
+        # not recorded here, or a later export of that log could not be imported.
+        settings = settings.model_copy(update={"gate": {}, "capacity": None, "watch_gates": False})
     else:
         _check_exists(settings.url)
     if not reads_views:
         settings = settings.model_copy(update={"project": False, "views": IN_MEMORY})
     elif not projects:
         settings = settings.model_copy(update={"project": False})
-    service = CorpusCallosum.open(settings=settings)
-    service.watches_gates = not creates  # or what is imported could not be followed up with a later export
-    async with service as callosum:
+    async with CorpusCallosum.open(settings=settings) as callosum:
         return await command(callosum)
 
 

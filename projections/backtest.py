@@ -23,7 +23,7 @@ from sqlalchemy import Connection, select
 from domain.circuit import Circuit, CircuitState, Reason, Transition
 from domain.consumer import Consumer, Outcome, Result
 from domain.dialogue import Dialogue, Kind
-from domain.gate import Gate, gate_id
+from domain.gate import TRACTS, Gate
 from domain.gate_settings import GateSettings
 from domain.tract import Tract
 from projections.fold import Recorded
@@ -33,7 +33,6 @@ __all__ = ["Backtest", "BacktestedTract", "Course", "Decided", "Simulation", "re
 
 _SHUT: Final = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
 _BY_TIME: Final = (Reason.WAIT_OVER, Reason.HALF_OPEN_TOO_LONG)
-_IDS: Final = {gate_id(tract): tract for tract in Tract}
 
 
 class Decided(msgspec.Struct, frozen=True):
@@ -146,7 +145,7 @@ class Simulation:
             case Consumer.Settled(originator_id=consumer, outcomes=outcomes):
                 self._tracts[self._consumers[consumer]].settle(recorded, outcomes)
             case Gate.Event() as event:
-                self._tracts[_IDS[event.originator_id]].decided(recorded, event)
+                self._tracts[TRACTS[event.originator_id]].decided(recorded, event)
             case _:
                 pass
 

@@ -22,7 +22,7 @@ from sqlalchemy import JSON, Column, Connection, Integer, LargeBinary, RowMappin
 from domain.circuit import Circuit
 from domain.consumer import Consumer, Result
 from domain.dialogue import Dialogue, Kind
-from domain.gate import Gate, gate_id
+from domain.gate import TRACTS, Gate
 from domain.gate_settings import GateSettings
 from domain.response_times import ResponseTimes
 from domain.tract import Tract
@@ -130,7 +130,6 @@ class Deliveries(Projection):
     def __init__(self) -> None:
         self._measures: dict[Tract, _Measures] = {}
         self._gates: dict[Tract, TractGate] = {}
-        self._gate_ids = {gate_id(tract): tract for tract in Tract}
         self._dialogues = Known(dialogues, lambda row: _Addressees(Kind(row["kind"]), row["questions"]))
         self._consumers = Known(consumers, lambda row: Tract(row["tract"]))
         self._batch = _Batch()
@@ -205,27 +204,16 @@ class Deliveries(Projection):
         addressees = self._dialogues[event.originator_id]
         if addressees.kind is Kind.RECORDED or event.kept:
             return
-        targets = [message.target for message in event.messages]
+        questions = set(addressees.questions)
+        targets = delivered_to(event, questions)
         if event.asked or addressees.questions:
-            targets = self._without_answers(event, addressees)
+            self._know(event.originator_id, _Addressees(addressees.kind, sorted(questions)))
         internal = targets.count(_INTERNAL)
         for tract, count in ((_INTERNAL, internal), (_EXTERNAL, len(targets) - internal)):
             if count:
                 measures = self._of(tract)
                 measures.accepted += count
                 measures.note_peak()
-
-    def _without_answers(self, event: Dialogue.Conveyed, addressees: _Addressees) -> list[Tract]:
-        """The targets of those that are to be delivered: all but the first reply to each question."""
-        questions = {*addressees.questions, *event.asked}
-        targets: list[Tract] = []
-        for message in event.messages:
-            if message.in_reply_to in questions:
-                questions.remove(message.in_reply_to)
-            else:
-                targets.append(message.target)
-        self._know(event.originator_id, _Addressees(addressees.kind, sorted(questions)))
-        return targets
 
     def _press(self, position: int) -> None:
         """Whether there is backpressure, now that an event has changed what is on its way."""
@@ -236,7 +224,7 @@ class Deliveries(Projection):
         self._batch.touched.clear()
 
     def _gate(self, recorded: Recorded, event: Gate.Event) -> None:
-        tract = self._gate_ids[event.originator_id]
+        tract = TRACTS[event.originator_id]
         self._gates[tract].happened(recorded, event)
         self.news += 1
         self._batch.moved.add(tract)
@@ -319,6 +307,23 @@ class _Batch:
             for row in self._stored.rows(dead_letters, sequence=missing, dialogue=[str(dialogue)]):
                 self._buried[dialogue, row["sequence"]] = Tract(row["tract"])
         return Counter(self._buried[dialogue, sequence] for sequence in sequences)
+
+
+def delivered_to(event: Dialogue.Conveyed, questions: set[int]) -> list[Tract]:
+    """The targets of its messages, without the first reply to each question, which goes to who asked.
+
+    `questions`: those of its dialogue that await an answer, to be changed by what is asked and answered.
+    """
+    questions.update(event.asked)
+    if not questions:
+        return [message.target for message in event.messages]
+    targets: list[Tract] = []
+    for message in event.messages:
+        if message.in_reply_to in questions:
+            questions.remove(message.in_reply_to)
+        else:
+            targets.append(message.target)
+    return targets
 
 
 def _fresh_gate() -> TractGate:

@@ -64,20 +64,11 @@ class Queries:
         """
         connection = self._connection
         measures = _measures(connection, scope)
-        balance = measures.balance
         return ConsciousnessMetrics(
             scope=str(scope),
             position=self._position,
-            total_messages=balance.total_messages,
-            internal_to_external=balance.internal_to_external,
-            external_to_internal=balance.external_to_internal,
-            dialogue_balance_ratio=balance.dialogue_balance_ratio,
-            balanced_dialogue_events=balance.balanced_dialogue_events,
-            emergence_score=balance.emergence_score,
-            emergence_assessable=balance.emergence_assessable,
-            last_emergence_at=_time(balance.last_emergence_at),
-            runs=measures.coordination.runs,
-            coordination_z=measures.coordination.coordination_z,
+            **measures.figures(),
+            last_emergence_at=_time(measures.balance.last_emergence_at),
             response_time=ResponseTimeByTract(
                 _response_time(measures.internal, _unanswered(connection, scope, Tract.INTERNAL)),
                 _response_time(measures.external, _unanswered(connection, scope, Tract.EXTERNAL)),

@@ -4,7 +4,7 @@ States are stored with the read model, so folding goes on where it stopped witho
 """
 
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -55,6 +55,21 @@ class Measures(msgspec.Struct):
         self.balance.add(direction, sent_at)
         self.coordination.add(direction)
         return self.episodes.add(direction, position, sent_at)
+
+    def figures(self) -> dict[str, Any]:
+        """Those that answers tell, by their names there."""
+        balance, coordination = self.balance, self.coordination
+        return {
+            "total_messages": balance.total_messages,
+            "internal_to_external": balance.internal_to_external,
+            "external_to_internal": balance.external_to_internal,
+            "dialogue_balance_ratio": balance.dialogue_balance_ratio,
+            "balanced_dialogue_events": balance.balanced_dialogue_events,
+            "emergence_score": balance.emergence_score,
+            "emergence_assessable": balance.emergence_assessable,
+            "runs": coordination.runs,
+            "coordination_z": coordination.coordination_z,
+        }
 
     def respond(self, internal: ResponseTimes, external: ResponseTimes) -> None:
         """Take in how long the tracts took for answers."""

@@ -128,20 +128,11 @@ class Steps:
 
 
 def _measured(dialogue: _Stepped, findings: list[SteppedFinding]) -> Measured:
-    measures = dialogue.measures
-    balance, coordination, under_way = measures.balance, measures.coordination, measures.episodes.under_way
+    under_way = dialogue.measures.episodes.under_way
     return Measured(
         subject=dialogue.subject,
         kind=dialogue.state.kind,
-        total_messages=balance.total_messages,
-        internal_to_external=balance.internal_to_external,
-        external_to_internal=balance.external_to_internal,
-        dialogue_balance_ratio=balance.dialogue_balance_ratio,
-        balanced_dialogue_events=balance.balanced_dialogue_events,
-        emergence_score=balance.emergence_score,
-        emergence_assessable=balance.emergence_assessable,
-        runs=coordination.runs,
-        coordination_z=coordination.coordination_z,
+        **dialogue.measures.figures(),
         awaiting=dialogue.state.awaiting,
         episode_since=None if under_way is None else under_way.first_message,
         findings=findings,

@@ -454,9 +454,8 @@ class TestALogWhoseCircuitHasOpened:
             told = await lines(source)
         begin = 1 + next(number for number, line in enumerate(told) if "gate.circuit_opened" in line)
         for part in (told[:begin], told):  # when its wait has been over for long
-            service = CorpusCallosum.open(settings=plain_settings(lasting_url))
-            service.watches_gates = False
-            async with service as callosum:
+            settings = plain_settings(lasting_url).model_copy(update={"watch_gates": False})
+            async with CorpusCallosum.open(settings=settings) as callosum:
                 await callosum.gates.metrics()
                 report = await restored(callosum, part, tmp_path)
                 await callosum.gates.metrics()

@@ -1,13 +1,18 @@
 """Findings as they come: history, then live, each as it begins and as it grows; and stalls when they begin."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import Connection
 
+from application.following import FindingsFollower
 from corpus_callosum import CorpusCallosum, FindingSummary, InvalidCommandError, ProjectionError, Settings, Tract
+from projections.consciousness import Consciousness
+from projections.models import Generation, ReadModels
 from tests.scenario import message
 
 OUT: dict[str, Any] = {"source": Tract.INTERNAL, "target": Tract.EXTERNAL, "sender": "planner"}
@@ -99,6 +104,37 @@ async def test_a_position_that_the_log_has_not_reached_is_refused(
     await projecting.open_dialogue("one")
     with pytest.raises(InvalidCommandError, match=reason):
         await anext(projecting.follow_findings(after))
+
+
+async def test_what_only_a_newer_program_finds_is_told_when_its_read_model_takes_over(
+    lasting_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr("projections.consciousness._VERSION", "earlier")
+        earlier.setattr(Consciousness, "_detect", lambda *_: None)
+        async with CorpusCallosum.open(lasting_url) as callosum:
+            await looped(callosum, 3)
+            assert (await callosum.findings()).total == 0
+    taking_over, asked = threading.Event(), threading.Event()
+    serve, ask = ReadModels.serve, FindingsFollower._ask
+
+    def late(models: ReadModels, generation: Generation) -> Generation:
+        assert taking_over.wait(20)
+        return serve(models, generation)
+
+    def noted(follower: FindingsFollower, connection: Connection, position: int) -> object:
+        answer = ask(follower, connection, position)
+        asked.set()
+        return answer
+
+    monkeypatch.setattr(ReadModels, "serve", late)
+    monkeypatch.setattr(FindingsFollower, "_ask", noted)
+    async with CorpusCallosum.open(lasting_url) as callosum:
+        waiting = asyncio.ensure_future(told(callosum.follow_findings(), 1))
+        assert await asyncio.to_thread(asked.wait, 20)
+        taking_over.set()
+        await callosum.open_dialogue("another one")
+        assert await waiting == [("echo_loop", 1, 3)]
 
 
 async def test_it_ends_with_the_service(lasting_url: str) -> None:

@@ -16,7 +16,7 @@ from projections.feed import Feed
 from projections.fold import Recorded, Unread, version_of
 from projections.folding import Folding, OnError
 from projections.model import CheckpointMovedError, Stored
-from projections.models import ReadModels, State
+from projections.models import Generation, ReadModels, State
 from projections.rebuild import Verdict, rebuild, rollback
 from projections.tables import Rows
 from tests.memory_log import MemoryLog, answer, ask, conveyed, dump, opened, queries, runner_of, running
@@ -117,13 +117,19 @@ def test_rollback_answers_from_the_former_one_as_current_as_before(models: ReadM
     assert dump(models, small()) == folded(log, 24)
 
 
-def test_retired_read_model_is_folded_no_further(models: ReadModels, log: MemoryLog) -> None:
+def retired(models: ReadModels, log: MemoryLog) -> tuple[Generation, Folding]:
+    """A read model that served until a rebuild, and who has not heard of that."""
     with running(runner_of(log, models, small), log) as runner:
         runner.wait_for(22, 20)
     [former] = models.generations("consciousness")
     late = Folding(Feed(log), models.model(former, small()), small(), OnError.FAIL)
     late.resume()
     rebuild(log, models, [small()])
+    return former, late
+
+
+def test_retired_read_model_is_folded_no_further(models: ReadModels, log: MemoryLog) -> None:
+    _, late = retired(models, log)
     log.append(conveyed(A, 21, ask()))
     with pytest.raises(CheckpointMovedError):
         late.step()
@@ -132,12 +138,7 @@ def test_retired_read_model_is_folded_no_further(models: ReadModels, log: Memory
 def test_rollback_goes_on_beside_a_runner_that_still_folds_the_former_one(
     models: ReadModels, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running(runner_of(log, models, small), log) as runner:
-        runner.wait_for(22, 20)
-    [former] = models.generations("consciousness")
-    late = Folding(Feed(log), models.model(former, small()), small(), OnError.FAIL)
-    late.resume()
-    rebuild(log, models, [small()])
+    former, late = retired(models, log)
     head = log.append(conveyed(A, 21, ask()))
     read, steps = log.page, [late.step]
 

@@ -4,18 +4,19 @@ What is in a backlog says `projections.deliveries`, which knows it as of any pos
 follows the same rules over the whole log; a test holds the two against each other at every position.
 """
 
+from collections import defaultdict
 from typing import Final
 from uuid import UUID
 
 from domain.consumer import Consumer, Outcome, Result
 from domain.dialogue import Dialogue
-from domain.gate import Gate, gate_id
+from domain.gate import TRACTS, Gate
 from domain.tract import Tract
+from projections.deliveries import delivered_to
 from projections.fold import Recorded
 
 __all__ = ["BacklogFold"]
 
-_TRACTS: Final = {gate_id(tract): tract for tract in Tract}
 _SETTLED: Final = frozenset({Result.ACKED, Result.EXPIRED, Result.DEAD_LETTERED})
 
 
@@ -32,7 +33,7 @@ class BacklogFold:
         self.history: dict[Tract, list[tuple[int, int]]] = {tract: [] for tract in Tract}
         self._consumers: dict[UUID, Tract] = {}
         self._dead: dict[tuple[UUID, int], Tract] = {}
-        self._questions: dict[UUID, set[int]] = {}
+        self._questions: defaultdict[UUID, set[int]] = defaultdict(set)
 
     def add(self, recorded: Recorded) -> None:
         before = dict(self.now)
@@ -48,7 +49,7 @@ class BacklogFold:
                 for sequence in event.sequences:
                     self.now[self._dead[event.originator_id, sequence]] += 1
             case Gate.MessagesShed() as event:
-                self.now[_TRACTS[event.originator_id]] -= len(event.messages)
+                self.now[TRACTS[event.originator_id]] -= len(event.messages)
             case _:
                 return
         for tract, count in self.now.items():
@@ -56,16 +57,8 @@ class BacklogFold:
                 self.history[tract].append((recorded.at, count))
 
     def _convey(self, event: Dialogue.Conveyed) -> None:
-        """All are on their way but the first reply to each question, which goes to who asked."""
-        questions = self._questions.get(event.originator_id)
-        if event.asked:
-            questions = self._questions.setdefault(event.originator_id, set())
-            questions.update(event.asked)
-        for message in event.messages:
-            if questions and message.in_reply_to in questions:
-                questions.remove(message.in_reply_to)
-            else:
-                self.now[message.target] += 1
+        for target in delivered_to(event, self._questions[event.originator_id]):
+            self.now[target] += 1
 
     def _settle(self, tract: Tract, outcome: Outcome) -> None:
         if outcome.result in _SETTLED:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from os import getpid
 from pathlib import Path
 
 import msgspec
@@ -13,7 +12,7 @@ from application.settings import Settings, log_file
 from domain.dialogue import Kind
 from interface.addressing import dialogue_named
 from interface.encoding import as_json
-from interface.output import check_out
+from interface.output import check_out, whole_file
 from interface.report.gather import gather
 from interface.report.page import page
 from interface.session import Command, console, progress
@@ -61,11 +60,12 @@ def write_report(
             material = await gather(callosum, chosen=chosen, kind=kind, as_of=as_of, progress=show)
             bar.update(task, description="Writing …", total=None)
             log = _log(url)
-            document = page(material, title=title or log, log=log, written=datetime.now(UTC))
-            size = _write(out, document)
+            document = page(material, title=title or log, log=log, written=datetime.now(UTC)).encode()
+            with whole_file(out) as write:
+                write(document)
         written = Written(
             path=str(out),
-            bytes=size,
+            bytes=len(document),
             dialogues=len(material.dialogues),
             messages=sum(summary.total_messages for summary in material.dialogues),
             findings=sum(map(len, material.findings.values())),
@@ -81,17 +81,6 @@ def _log(url: str | None) -> str:
     """What a log is called. A server's URL may hold a password, wherever: it is not repeated."""
     path = log_file(Settings().url if url is None else url)
     return "The log of a server" if path is None else Path(path).name
-
-
-def _write(out: Path, document: str) -> int:
-    """Beside its place first, then into it: nobody sees half of it, and a full disk leaves the former one."""
-    beside = out.with_name(f".{out.name}.{getpid()}")
-    try:
-        size = beside.write_bytes(document.encode())
-        beside.replace(out)
-    finally:
-        beside.unlink(missing_ok=True)
-    return size
 
 
 def _told(written: Written) -> str:

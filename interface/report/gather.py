@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
 from uuid import UUID
 
 from application.callosum import CorpusCallosum
 from application.read_side import Moment
 from domain.dialogue import Dialogue, Kind
 from domain.errors import CallosumError
-from domain.gate import CircuitMoved, gate_id
+from domain.gate import TRACTS, CircuitMoved
 from domain.times import EPOCH, in_milliseconds
 from domain.tract import Tract
 from interface.addressing import EVERY
@@ -27,8 +26,6 @@ from projections.answers import (
 from projections.fold import Recorded
 
 __all__ = ["NoSuchDialogueError", "gather"]
-
-_TRACTS: Final = {gate_id(tract): tract for tract in Tract}
 
 
 class NoSuchDialogueError(CallosumError):
@@ -215,7 +212,7 @@ class _Reading:
             flow.began = recorded.at
         if isinstance(event, CircuitMoved):
             transition = event.transition
-            flow.circuits[_TRACTS[event.originator_id]].append((transition.since, transition.state))
+            flow.circuits[TRACTS[event.originator_id]].append((transition.since, transition.state))
         self.backlog.add(recorded)
 
 
