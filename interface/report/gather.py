@@ -58,11 +58,7 @@ async def gather(
         NoSuchDialogueError
     """
     moment = await _fixed(callosum, as_of)
-    listed = await callosum.dialogues(kind=kind, limit=EVERY, as_of=moment)
-    found = await callosum.findings(kind=kind, limit=EVERY, as_of=moment)
-    while found.position != listed.position:  # appended within the millisecond of that moment
-        listed = await callosum.dialogues(kind=kind, limit=EVERY, as_of=moment)
-        found = await callosum.findings(kind=kind, limit=EVERY, as_of=moment)
+    listed, found = await _listed(callosum, kind, moment)
     position = listed.position
     dialogues = _about(listed, chosen)
     findings = _by_dialogue(dialogues, found)
@@ -92,6 +88,15 @@ async def gather(
         scopes=scopes,
         flow=flow,
     )
+
+
+async def _listed(callosum: CorpusCallosum, kind: Kind | None, moment: Moment) -> tuple[DialogueList, FindingList]:
+    """Dialogues and findings, of one position."""
+    while True:
+        listed = await callosum.dialogues(kind=kind, limit=EVERY, as_of=moment)
+        found = await callosum.findings(kind=kind, limit=EVERY, as_of=moment)
+        if found.position == listed.position:  # nothing was appended within the millisecond of that moment
+            return listed, found
 
 
 def _range(dialogues: Sequence[DialogueSummary], position: int) -> tuple[int, int]:
