@@ -190,8 +190,9 @@ class Questions(Service):
 
         A finding that grows is told again, as it is then, though not for each of many messages at once; its
         dialogue and first message tell which one it is. A stall is told once, when it begins; to who resumes,
-        also when it began before. Positions never decrease. Several findings may have one: who must miss none
-        resumes at the position before that of the last finding that was handled.
+        also when it began before. Positions never decrease, but when the read model of a newer program takes
+        over: then it begins again at `after`. Several findings may have one position: who must miss none resumes
+        at the one before that of the last finding that was handled.
 
         Args:
             after: only what began or grew beyond this position; None: from now on.
