@@ -15,7 +15,17 @@ from uuid import UUID
 import pytest
 
 from application.read_side import Moment
-from corpus_callosum import CircuitState, CorpusCallosum, Dialogue, Kind, Message, Settings, Tract
+from corpus_callosum import (
+    CircuitState,
+    CorpusCallosum,
+    Dialogue,
+    Kind,
+    Message,
+    Priority,
+    Settings,
+    ShedLowest,
+    Tract,
+)
 from domain.errors import BackpressureError, CallNotPermittedError
 from domain.message import Payload
 from domain.response_times import ResponseTimes
@@ -266,6 +276,9 @@ async def test_the_backlog_is_that_of_the_read_model_at_every_position(opened: C
         await (await anext(subscription)).term("no")
         await (await anext(subscription)).nak("not yet", delay=0)
     assert await opened.dead_letters.redrive(dialogue=dialogue, sequence=4) == 1
+    await opened.gates.configure(Tract.EXTERNAL, by="ann", why="it is small", capacity=2)
+    urgent = Message(source=Tract.INTERNAL, target=Tract.EXTERNAL, sender="planner", priority=Priority.HIGH)
+    await opened.send_many(dialogue, [urgent], when_full=ShedLowest())
     backlog = BacklogFold()
     async for event in opened.replay():
         backlog.add(event)

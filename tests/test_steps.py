@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from corpus_callosum import CorpusCallosum, DialogueNotFoundError, Message, Replayed, Tract
+from corpus_callosum import CorpusCallosum, DialogueNotFoundError, Message, Replayed, Settings, Tract
 from tests.processes import ROOT
 
 AIRLINE = ROOT.parent / "shared" / "data" / "airline-dialogues.jsonl"
@@ -77,6 +77,15 @@ async def test_every_step_has_the_figures_of_a_query_as_of_it(projecting: Corpus
     assert max(step.measures.total_messages for step in steps) > 100
     assert any(not finding.begins for step in steps for finding in step.measures.findings)
     await _compare(projecting, steps)
+
+
+async def test_steps_go_by_the_thresholds_that_are_set(tmp_path: Path) -> None:
+    settings = Settings(url=f"sqlite:///{tmp_path}/callosum.db", patterns={"monologue_messages": 3})
+    async with CorpusCallosum.open(settings=settings) as callosum:
+        await _talk(callosum)
+        steps = [step async for step in callosum.steps()]
+        assert any(finding.pattern == "monologue" for step in steps for finding in step.measures.findings)
+        await _compare(callosum, steps)
 
 
 @pytest.mark.skipif(not AIRLINE.exists(), reason="the shared transcripts are not here")
