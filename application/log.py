@@ -169,7 +169,7 @@ class DialogueLog(Application[UUID]):
     def page(
         self, *, after: int, limit: int, stop: int | None = None, chain: bytes | None = None
     ) -> list[Recorded | Unread]:
-        """Events at positions after + 1 to `stop` (inclusive), at most `limit`, in order.
+        """Events at positions after + 1 to `stop` (inclusive), in order: `limit` of them, or as many as there are.
 
         With the chain of the entry at `after`, that entry must still be there.
 

@@ -194,7 +194,7 @@ class LogRecorder(ApplicationRecorder):
 
     @abstractmethod
     def select_entries(self, *, after: int, limit: int, stop: int | None = None) -> Sequence[Entry]:
-        """Entries at positions after + 1 to `stop` (inclusive), at most `limit`, in order."""
+        """Entries at positions after + 1 to `stop` (inclusive), in order: `limit`, or as many as there are."""
 
     @abstractmethod
     def entries_at(self, positions: Sequence[int]) -> Sequence[Entry]:

@@ -24,11 +24,20 @@ Page = Sequence[Recorded | Unread]
 
 
 class Feed:
-    """Pages of the log, for any number of threads. Those that stand at one place get the same page."""
+    """Pages of the log, for any number of threads. Those that stand at one place get the same page.
 
-    def __init__(self, log: EventLog) -> None:
+    Args:
+        most_events: of a page.
+
+    Attributes:
+        end: where the log ended when it was last read to its end; 0: it was not.
+    """
+
+    def __init__(self, log: EventLog, most_events: int = MOST_EVENTS) -> None:
         self._log = log
-        self._limit = MOST_MESSAGES // 1000
+        self._most_events = most_events
+        self.end = 0
+        self._limit = min(MOST_MESSAGES // 1000, most_events)
         self._pages: OrderedDict[tuple[int, bytes], Page] = OrderedDict()
         self._reading = Lock()
         self.chain_at = log.chain_at
@@ -62,15 +71,18 @@ class Feed:
     def _read(self, place: tuple[int, bytes]) -> Page:
         position, chain = place
         try:
-            return self._log.page(after=position, limit=self._limit, chain=chain if position else None)
+            page = self._log.page(after=position, limit=self._limit, chain=chain if position else None)
         except OperationalError:
             self._pages.clear()  # they may hold what was lost, and another process may have begun anew before us
             raise
+        if len(page) < self._limit:
+            self.end = page[-1].position if page else position
+        return page
 
     def _cut(self, page: Page) -> Page:
         """To so many messages: what follows on small events may be large ones."""
         reached = list(accumulate(map(weight, page)))
-        self._limit = max(1, min(MOST_EVENTS, MOST_MESSAGES * len(page) // reached[-1]))
+        self._limit = max(1, min(self._most_events, MOST_MESSAGES * len(page) // reached[-1]))
         return page[: max(1, bisect_right(reached, MOST_MESSAGES))]
 
     def _keep(self, place: tuple[int, bytes], page: Page) -> None:

@@ -63,7 +63,7 @@ class EventLog(Protocol):
         ...
 
     def page(self, *, after: int, limit: int, chain: bytes | None = None) -> Sequence[Recorded | Unread]:
-        """Events at positions after + 1 and on, at most `limit`, in order.
+        """Events at positions after + 1 and on, in order: `limit` of them, or as many as there are.
 
         Raises:
             OperationalError: the log is away for now, or the entry at `after` has not this chain any more.

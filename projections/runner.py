@@ -34,8 +34,9 @@ from projections.models import Generation, ReadModels, State
 
 __all__ = ["Runner", "Watch"]
 
-_REST: Final = 0.02
-"""Seconds in which events that come so soon after a fold gather, unless somebody waits for them."""
+_REST: Final = 0.05
+"""Seconds in which events that come so soon after a fold gather, unless somebody waits for them. All runners of a
+process go on at the same multiples of it, so that what they read is read once."""
 
 _RETRIES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds before a database in trouble is tried again; the last one from then on."""
@@ -254,7 +255,8 @@ class Runner:
         if folding.step():
             self._rests_until = monotonic() + _REST
             self._reach(folding.checkpoint)
-            return True
+            if self._checkpoint.position != self._feed.end:
+                return True
         assert self._generation is not None, "it was claimed"
         if self._generation.state is State.BUILDING:
             self._generation = self._models.serve(self._generation)
@@ -295,8 +297,9 @@ class Runner:
         begun = monotonic()
         if self._feed.wait_beyond(self._checkpoint.position, _WAIT):
             # A fold for every one of many messages would take the interpreter from who sends them.
-            is_quiet = monotonic() >= self._rests_until
-            self._hurried.wait(self._gives_way if is_quiet else _REST)
+            now = monotonic()
+            rest = _REST - now % _REST if now < self._rests_until else 0.0
+            self._hurried.wait(rest + self._gives_way)
             self._hurried.clear()
         elif monotonic() - begun < _WAIT / 2:
             self._stopping.set()  # back before the time is over, and nothing came: the log was interrupted

@@ -57,7 +57,7 @@ class MemoryLog:
     """Implements `EventLog`.
 
     Args:
-        page: a read gives at most this many events.
+        page: its feed reads at most this many events at once.
         unreadable: reading this position fails.
     """
 
@@ -104,7 +104,7 @@ class MemoryLog:
             Unread(e.position, e.at, e.chain, e.topic, e.dialogue, ValueError("no such topic"))
             if e.position == self.unreadable
             else e
-            for e in self._entries[after : after + min(limit, self.most)]
+            for e in self._entries[after : after + limit]
         ]
 
     def wait_beyond(self, position: int, timeout: float) -> bool:
@@ -113,13 +113,17 @@ class MemoryLog:
             return len(self._entries) > position and not self.interrupted
 
 
+def feed_of(log: EventLog) -> Feed:
+    return Feed(log, log.most) if isinstance(log, MemoryLog) else Feed(log)
+
+
 def runner_of(
     log: MemoryLog,
     models: ReadModels,
     make: Callable[[], Projection] = Consciousness,
     on_error: OnError = OnError.FAIL,
 ) -> Runner:
-    return Runner(Feed(log), models, make, on_error)
+    return Runner(feed_of(log), models, make, on_error)
 
 
 @contextmanager
@@ -176,7 +180,7 @@ def folded_up_to(log: EventLog, position: int, projection: Projection) -> dict[s
     """The rows that a fold from scratch gives, without a runner."""
     models = ReadModels()
     model = models.model(models.claim(projection.NAME, version_of(projection)), projection)
-    folding = Folding(Feed(log), model, projection, OnError.FAIL)
+    folding = Folding(feed_of(log), model, projection, OnError.FAIL)
     folding.resume()
     while folding.step(position):
         pass

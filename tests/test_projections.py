@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -24,7 +24,7 @@ from projections.errors import (
     ViewsFileError,
 )
 from projections.feed import MOST_MESSAGES, Feed
-from projections.fold import Recorded, version_of, weight
+from projections.fold import Recorded, Unread, version_of, weight
 from projections.folding import Folding, OnError
 from projections.model import Checkpoint, CheckpointMovedError
 from projections.models import ReadModels
@@ -292,7 +292,7 @@ def test_runners_of_two_definitions_do_not_disturb_each_other(tmp_path: Path) ->
 def test_pages_that_were_read_before_a_loss_are_read_again() -> None:
     log = MemoryLog(page=1)
     log.append(opened(A), conveyed(A, 1, ask()))
-    feed, first, second = Feed(log), checkpoint(log, 1), checkpoint(log, 2)
+    feed, first, second = Feed(log, 1), checkpoint(log, 1), checkpoint(log, 2)
     assert feed.after(first) == log.page(after=1, limit=1)
     log.lose(1)
     with pytest.raises(LogOperationalError):
@@ -342,7 +342,7 @@ def is_folded_no_further(reached: Queue[int]) -> bool:
 def test_event_of_a_quiet_log_is_folded_at_once_and_those_after_it_together(
     models: ReadModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner_module, "_REST", 60.0)
+    monkeypatch.setattr(runner_module, "_REST", 1e6)
     log = Awaited()
     runner = runner_of(log, models)
     reached = positions_of(runner)
@@ -356,6 +356,42 @@ def test_event_of_a_quiet_log_is_folded_at_once_and_those_after_it_together(
         assert is_folded_no_further(reached)
         runner.wait_for(4, 20)
         assert next_after(1, reached) == 4
+
+
+class Read(MemoryLog):
+    """Tells in which order it was read and waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Queue[str] = Queue()
+
+    def page(self, *, after: int, limit: int, chain: bytes | None = None) -> Sequence[Recorded | Unread]:
+        self.calls.put(f"read after {after}")
+        return super().page(after=after, limit=limit, chain=chain)
+
+    def wait_beyond(self, position: int, timeout: float) -> bool:
+        self.calls.put(f"wait beyond {position}")
+        return super().wait_beyond(position, timeout)
+
+
+def test_runner_that_has_read_the_log_to_its_end_waits_without_reading_again(models: ReadModels) -> None:
+    log = Read()
+    log.append(opened(A), conveyed(A, 1, ask()))
+    with running(runner_of(log, models), log):
+        assert [log.calls.get(timeout=20) for _ in range(2)] == ["read after 0", "wait beyond 2"]
+
+
+def test_runner_goes_on_without_rest_until_the_log_ends(
+    models: ReadModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "_REST", 1e6)
+    log = MemoryLog(page=2)
+    log.append(opened(A), *(conveyed(A, number, ask()) for number in range(1, 6)))
+    runner = runner_of(log, models)
+    reached = positions_of(runner)
+    with running(runner, log):
+        while next_after(0, reached) != 6:
+            pass
 
 
 def test_runner_gives_way_until_somebody_waits_for_it(models: ReadModels) -> None:
