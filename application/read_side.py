@@ -35,7 +35,7 @@ from projections.runner import Runner, Watch
 
 __all__ = ["Moment", "ReadSide"]
 
-_APART = 0.001
+_APART = 0.005
 """Seconds from an append to the first fold, and to each further projection's: at once they only take the
 interpreter from each other, and from who sent."""
 
