@@ -2,14 +2,16 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from time import perf_counter
+from typing import Any
 from uuid import UUID
 
 import pytest
 from eventsourcing.persistence import StoredEvent
 
 from application.admission import Admission, WhenFull
-from application.inbox import Inbox
+from application.inbox import ROOM_LEASE, Inbox
 from application.recorder import LogRecorder
 from corpus_callosum import (
     BackpressureError,
@@ -27,6 +29,16 @@ from domain.gate import gate_id
 from domain.gate_settings import GateSettings
 from tests.deliveries import bounded, following, message, say
 from tests.gates import ScriptedAgent, counting, gate_events, guarded, put, until, waiting
+
+
+def noted(asked: Counter[str], name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    """The same call, which is counted."""
+
+    def counting_call(*arguments: object) -> Any:
+        asked[name] += 1
+        return call(*arguments)
+
+    return counting_call
 
 
 async def ack(subscription: Subscription, count: int) -> list[object]:
@@ -236,6 +248,30 @@ class TestWaiting:
                 await ack(subscription, 1)
                 await waits
         assert "gate.later.v9" in caplog.text
+
+    async def test_as_long_as_there_is_no_room_the_store_is_not_asked_whose_turn_it_is(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with guarded(url, capacity=10, low_watermark=0.5) as callosum:
+            dialogue = await callosum.open_dialogue("full")
+            await say(callosum, dialogue, *range(10))
+            inbox, asked = callosum._open.log.recorder.inbox, Counter[str]()
+            monkeypatch.setattr(inbox, "level", noted(asked, "level", inbox.level))
+            monkeypatch.setattr(inbox, "let_in", noted(asked, "let_in", inbox.let_in))
+            began = perf_counter()
+            sender = asyncio.create_task(put(callosum, dialogue, 10))
+            await waiting(callosum, 1)
+            async with callosum.subscribe(Tract.EXTERNAL, "tool") as subscription:
+                for _ in range(4):
+                    looks = asked["level"]
+                    await ack(subscription, 1)
+                    async with asyncio.timeout(15):
+                        while asked["level"] == looks:  # noqa: ASYNC110  # nothing tells
+                            await asyncio.sleep(0.001)
+                kept = (perf_counter() - began) / (ROOM_LEASE / 2000)
+                assert asked["let_in"] <= 1 + kept
+                await ack(subscription, 2)
+                await sender
 
     async def test_what_can_never_have_room_is_refused_at_once(self, url: str) -> None:
         async with bounded(url, 2) as callosum:
