@@ -136,7 +136,7 @@ class CorpusCallosum(Questions, History):
         return await self._say(dialogue, messages, asks=False, when_full=when_full)
 
     async def _say(
-        self, dialogue: UUID, messages: Sequence[Message], *, asks: bool, when_full: WhenFull = _FAIL
+        self, dialogue: UUID, messages: Sequence[Message], *, asks: bool, when_full: WhenFull
     ) -> list[Receipt]:
         parts = self._open
         check_id(dialogue)
@@ -161,9 +161,12 @@ class CorpusCallosum(Questions, History):
         sender: str,
         payload: Payload = None,
         timeout: float = 60.0,  # noqa: ASYNC109  # the word that callers look for
+        when_full: WhenFull = _FAIL,
         **fields: Unpack[MessageFields],
     ) -> RecordedMessage:
         """Say one message and wait for the first reply to it (`in_reply_to`), which is handed to nobody else.
+
+        What is waited for room does not count in `timeout`.
 
         With an `idempotency_key` the same may be asked again after a crash: it is said once, and an answer that
         has come meanwhile is found.
@@ -177,7 +180,7 @@ class CorpusCallosum(Questions, History):
             raise InvalidCommandError("timeout", f"is {timeout}; it must be above 0 seconds")
 
         async def say() -> Receipt:
-            return (await self._say(dialogue, [message], asks=True))[0]
+            return (await self._say(dialogue, [message], asks=True, when_full=when_full))[0]
 
         return await self._open.answers.ask(dialogue, say, timeout)
 

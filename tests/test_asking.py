@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from eventsourcing.persistence import PersistenceError
 
+from application.admission import WhenFull
 from application.commands import Close, Convey
 from application.commit import commit
 from application.validation import stamped_few
@@ -17,11 +18,15 @@ from corpus_callosum import (
     DialogueNotFoundError,
     InvalidCommandError,
     Message,
+    Priority,
     RecordedMessage,
     ReplyTimeoutError,
+    ShedLowest,
     Tract,
+    Wait,
 )
-from tests.deliveries import following, message, nothing_comes, say
+from tests.deliveries import bounded, following, message, nothing_comes, say
+from tests.gates import until, waiting
 
 
 class Echo:
@@ -47,7 +52,34 @@ def answer(payload: object, to: int) -> Message:
     return Message(source=Tract.EXTERNAL, target=Tract.INTERNAL, sender="tool", payload=payload, in_reply_to=to)
 
 
+async def _has_said(callosum: CorpusCallosum, dialogue: UUID, count: int) -> bool:
+    return len([said async for said in callosum.transcript(dialogue)]) == count
+
+
 class TestAsking:
+    @pytest.mark.parametrize("when_full", [Wait(timeout=10), ShedLowest()], ids=["wait", "shed"])
+    async def test_where_there_is_no_room_it_does_as_it_is_told(self, url: str, when_full: WhenFull) -> None:
+        async with bounded(url, 1) as callosum:
+            dialogue = await callosum.open_dialogue("full")
+            await say(callosum, dialogue, "before")
+            asking = asyncio.create_task(
+                callosum.ask(
+                    dialogue,
+                    source=Tract.INTERNAL,
+                    target=Tract.EXTERNAL,
+                    sender="planner",
+                    payload="ping",
+                    priority=Priority.HIGH,
+                    when_full=when_full,
+                )
+            )
+            if isinstance(when_full, Wait):
+                await waiting(callosum, 1)
+            else:
+                await until(lambda: _has_said(callosum, dialogue, 2))
+            async with callosum.attach(Echo(), Tract.EXTERNAL, "echo"):
+                assert (await asking).payload == "re: ping"
+
     async def test_gives_the_reply(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
         async with callosum.attach(Echo(), Tract.EXTERNAL, "echo"):
             reply = await ask(callosum, dialogue, "ping")
