@@ -1,8 +1,9 @@
 """Redis' part of `bench_append`: the service beside a bare redis-py client, on one server of their own.
 
 The bare client sends one command, awaits the reply, and sends the next: an XADD of the very entry that the service
-stored for a command, which is the least that can be done with a command's messages; and an XADD of one field for
-every message, which is what a program without the service would do.
+stored for a command, ready-made, which is the least that can be done with its messages; an XADD of one field for
+every message; and these in one transaction for a command's messages, sent as a pipeline, which is what a program
+without the service would do.
 """
 
 import time
@@ -26,8 +27,9 @@ COMMANDS_OF_EACH = {1: 20, 10: 10, 100: 4, 1000: 1}
 
 LONE, TOGETHER = "send_many, 1 sender", "send_many, 64 senders"
 A_COMMAND, A_MESSAGE = "bare, one XADD a command", "bare, one XADD a message"
+PIPELINE = "bare, a pipeline of XADDs a command"
 
-AGAINST = [(LONE, A_COMMAND), (LONE, A_MESSAGE), (TOGETHER, A_COMMAND), (TOGETHER, A_MESSAGE)]
+AGAINST = [(ours, bare) for ours in (LONE, TOGETHER) for bare in (A_COMMAND, PIPELINE, A_MESSAGE)]
 
 LOG = Keys("callosum").log
 
@@ -50,6 +52,16 @@ class Bare:
         started = time.perf_counter()
         for _ in range(times):
             self.client.xadd(self.STREAM, fields)
+        return time.perf_counter() - started
+
+    async def add_together(self, fields: Mapping[bytes, bytes], count: int, times: int) -> float:
+        """Seconds for so many transactions of `count` XADD each."""
+        started = time.perf_counter()
+        for _ in range(times):
+            with self.client.pipeline(transaction=True) as pipeline:
+                for _ in range(count):
+                    pipeline.xadd(self.STREAM, fields)
+                pipeline.execute()
         return time.perf_counter() - started
 
     def size(self) -> tuple[int, int]:
@@ -77,6 +89,7 @@ async def appends(url: str, count: int, rounds: int) -> Figures:
             measures: dict[str, Measure] = {
                 A_COMMAND: (lambda: bare.add(entry, lone), lone * count),
                 LONE: (lambda: timed(send, lone), lone * count),
+                PIPELINE: (lambda: bare.add_together(single, count, lone), lone * count),
                 A_MESSAGE: (lambda: bare.add(single, COMMANDS[1]), COMMANDS[1]),
                 TOGETHER: (lambda: crowd(send, each), SENDERS * each * count),
             }
