@@ -24,7 +24,7 @@ Page = Sequence[Recorded | Unread]
 
 
 class Feed:
-    """Pages of the log, for any number of threads. Those that stand at one place get the same page.
+    """Pages of the log, for any number of threads. Who stands within a page that was read gets what follows there.
 
     Args:
         most_events: of a page.
@@ -55,13 +55,21 @@ class Feed:
         """
         place = checkpoint.position, checkpoint.chain
         with self._reading:
-            page = self._pages.get(place)
-            if page is None:
-                page = self._read(place)
-                if page:
-                    page = self._cut(page)
-                    self._keep(place, page)
+            page = self._kept(place)
+            if not page and (page := self._read(place)):
+                page = self._cut(page)
+                self._keep(place, page)
             return page
+
+    def _kept(self, place: tuple[int, bytes]) -> Page:
+        if (page := self._pages.get(place)) is not None:
+            return page
+        position, chain = place
+        for page in self._pages.values():
+            index = position - page[0].position
+            if 0 <= index < len(page) and page[index].chain == chain:
+                return page[index + 1 :]
+        return ()
 
     def forget(self) -> None:
         """The log is not what it was: it has lost its end, or is another one."""

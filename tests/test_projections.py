@@ -374,6 +374,21 @@ class Read(MemoryLog):
         return super().wait_beyond(position, timeout)
 
 
+def test_what_follows_in_a_page_that_was_read_is_not_read_again() -> None:
+    log = Read()
+    log.append(opened(A), *(conveyed(A, number, ask()) for number in range(1, 4)))
+    feed = Feed(log)
+    first, second, third, fourth = feed.after(checkpoint(log, 0))
+    assert feed.after(checkpoint(log, 2)) == [third, fourth]
+    assert feed.after(checkpoint(log, 1)) == [second, third, fourth]
+    assert feed.after(checkpoint(log, 4)) == []
+    assert list(log.calls.queue) == ["read after 0", "read after 4"]
+    log.lose(1)
+    log.append(conveyed(A, 1, answer()))
+    assert feed.after(checkpoint(log, 2)) == []
+    assert first.position == 1
+
+
 def test_runner_that_has_read_the_log_to_its_end_waits_without_reading_again(models: ReadModels) -> None:
     log = Read()
     log.append(opened(A), conveyed(A, 1, ask()))
