@@ -145,7 +145,8 @@ class CorpusCallosum(Questions, History):
 
     async def _put(self, parts: Parts, dialogue: UUID, messages: Sequence[Message], asks: bool) -> Said:
         writer = parts.writer
-        if len(messages) <= FEW and dialogue not in self._turns:  # nobody is half-way with this dialogue
+        # Nobody is half-way with this dialogue, or with any: finding no weak value takes 1 µs.
+        if len(messages) <= FEW and not (self._turns and dialogue in self._turns):
             command = Convey(dialogue, *stamped_few(messages), asks=asks)
             return command, writer.submit(command)
         async with self._turn(dialogue):

@@ -45,13 +45,11 @@ _E = TypeVar("_E", bound=Enum)
 
 def stamped_few(messages: Sequence[Message]) -> tuple[list[Message], int]:
     """The same as `stamped` of at most `FEW` messages: they hold up nobody."""
-    check_batch(messages)
     return _stamped_part(messages, time.time_ns() // 1000)
 
 
 async def stamped(messages: Sequence[Message]) -> tuple[list[Message], int]:
-    """Copies of a batch as they will be stored, stamped with the time, and their size in bytes."""
-    check_batch(messages)
+    """Copies of a checked batch as they will be stored, stamped with the time, and their size in bytes."""
     copies: list[Message] = []
     size, now, start, step = 0, time.time_ns() // 1000, 0, FEW
     while start < len(messages):
