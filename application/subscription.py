@@ -315,7 +315,7 @@ class Subscription:
         held = [
             Held(self.tract, lease, handed, messages[handed.slot], generation) for handed in offer.taken.handed
         ]
-        return partial(self._answer, offer.taken, held)
+        return partial(self._answer, offer.taken, held, asked=offer.take.demand)
 
     def _call(self, callback: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -331,16 +331,17 @@ class Subscription:
             self._tell(len(self._waiters))
         self._end_claim()
 
-    def _answer(self, taken: Taken | None, held: Sequence[Held] = ()) -> None:
-        """What came of a take; None: it is to be tried again."""
+    def _answer(self, taken: Taken | None, held: Sequence[Held] = (), *, asked: int = 0) -> None:
+        """What came of a take of so many; None: it is to be tried again."""
         if held:
             self._lease = next(self._leases)
             self._hand_over(held)
         if taken is not None:
             self.left = taken.left
             self._look_later(taken)
-        # What is left though nothing was given is held back by the gate, and the bell rings when that changes.
-        if self._end_claim() or taken is None or (held and self.left and self._credit > 0):
+        # What is left though it was asked for is held back by the gate, and the bell rings when that changes.
+        more = self.left and self._credit > 0 and (len(held) > 0 or asked == 0)
+        if self._end_claim() or taken is None or more:
             self.look()
 
     def _look_later(self, taken: Taken) -> None:

@@ -55,7 +55,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
-def _url(binary: Binary | None, name: str, directory: Path) -> str:
+def url_of(binary: Binary | None, name: str, directory: Path) -> str:
     if binary is not None:
         return f"{shared_server(binary).url}?namespace={uuid4().hex}"
     return "sqlite://" if name == "sqlite memory" else f"sqlite:///{directory}/callosum.db"
@@ -63,13 +63,13 @@ def _url(binary: Binary | None, name: str, directory: Path) -> str:
 
 @pytest.fixture(params=IN_MEMORY_TOO)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return _url(STORES.get(request.param), request.param, tmp_path)
+    return url_of(STORES.get(request.param), request.param, tmp_path)
 
 
 @pytest.fixture(params=STORES)
 def lasting_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A store that outlives the process."""
-    return _url(STORES[request.param], request.param, tmp_path)
+    return url_of(STORES[request.param], request.param, tmp_path)
 
 
 @pytest.fixture

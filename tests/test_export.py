@@ -28,7 +28,7 @@ from corpus_callosum import (
     Settings,
     Tract,
 )
-from tests.conftest import STORES, _url
+from tests.conftest import STORES, url_of
 from tests.deliveries import nothing_comes
 from tests.gates import PATIENT, ScriptedAgent, fail, gate_events, guarded, put, until, until_state
 from tests.history import digests, everything, lines, live_history, plain_settings
@@ -49,7 +49,7 @@ def elsewhere(tmp_path: Path) -> str:
 
 def other_store(name: str, directory: Path) -> str:
     directory.mkdir(exist_ok=True)
-    return _url(STORES[name], name, directory)
+    return url_of(STORES[name], name, directory)
 
 
 async def restored(callosum: CorpusCallosum, told: list[str], directory: Path) -> RestoreReport:

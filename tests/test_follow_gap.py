@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from corpus_callosum import CorpusCallosum, LogLostError
-from tests.conftest import STORES, _url
+from tests.conftest import STORES, url_of
 from tests.servers import PrivateServerFactory
 from tests.terminal import asked, started
 from tests.test_lost_tail import Forgetful, _flush, say
@@ -18,7 +18,7 @@ NOT_REACHED = "The position to follow from is 99, which the log has not reached;
 @pytest.fixture(scope="module", params=STORES)
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Two events."""
-    url = _url(STORES[request.param], request.param, tmp_path_factory.mktemp("gap"))
+    url = url_of(STORES[request.param], request.param, tmp_path_factory.mktemp("gap"))
     asyncio.run(_written(url))
     return url
 

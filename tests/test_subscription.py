@@ -156,6 +156,27 @@ class TestASubscription:
             self._change(callosum, GateChange(Tract.EXTERNAL, Passage.FREE, 2))
             assert (await following(subscription)).message.payload == "second"
 
+    async def test_what_is_asked_for_while_it_looks_without_demand_is_looked_for_again(
+        self, callosum: CorpusCallosum, dialogue: UUID, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        inbox, looks, asked_for = callosum._open.log.recorder.inbox, Event(), Event()
+        take = inbox.take
+
+        def slow(asked: Take) -> Taken:
+            if asked.demand == 0:
+                looks.set()
+                assert asked_for.wait(5)
+            return take(asked)
+
+        async with callosum.subscribe(Tract.EXTERNAL, "tool", demand=0) as subscription:
+            await idle(subscription)
+            monkeypatch.setattr(inbox, "take", slow)
+            self._append(callosum, dialogue, "first")
+            assert await asyncio.to_thread(looks.wait, 5)
+            subscription.request(1)
+            asked_for.set()
+            assert (await following(subscription)).message.payload == "first"
+
     def _change(self, callosum: CorpusCallosum, change: GateChange) -> None:
         opened = Dialogue.open(uuid4(), "tells of it", {}, now=datetime.now(UTC))
         callosum._open.log.append(opened, gates=[change])
