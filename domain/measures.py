@@ -38,7 +38,7 @@ def balance_ratio(a: int, b: int) -> float:
     return b / a if b else 0.0
 
 
-class Balance(msgspec.Struct):
+class Balance(msgspec.Struct, array_like=True):
     """How evenly the two tracts take part.
 
     Attributes:
@@ -82,7 +82,7 @@ class Balance(msgspec.Struct):
         return 0.7 * self.dialogue_balance_ratio + 0.3 * min(1.0, self.balanced_dialogue_events / 100)
 
 
-class Coordination(msgspec.Struct):
+class Coordination(msgspec.Struct, array_like=True):
     """Whether the tracts take turns or hold two monologues; messages within a tract are passed over.
 
     Attributes:
@@ -122,7 +122,7 @@ class Coordination(msgspec.Struct):
         return (self.runs - mean) / sqrt((mean - 1) * (mean - 2) / (total - 1))
 
 
-class EmergenceSettings(msgspec.Struct, frozen=True):
+class EmergenceSettings(msgspec.Struct, frozen=True, array_like=True):
     """What makes a message emergent.
 
     Attributes:
@@ -155,7 +155,7 @@ class Episode(msgspec.Struct):
     end_time: int | None
 
 
-class Episodes(msgspec.Struct):
+class Episodes(msgspec.Struct, array_like=True):
     """Finds emergence episodes over a sliding window, at the same cost for every message.
 
     Attributes:

@@ -15,7 +15,7 @@ __all__ = ["Repetition"]
 _DIRECTIONS: Final = tuple(Direction)
 
 
-class Repetition(msgspec.Struct):
+class Repetition(msgspec.Struct, array_like=True):
     """The same is said again within the last 20 messages of the dialogue.
 
     Repetition: a message and an equal one among the 19 before it. Equal ones that follow each other so are one

@@ -40,7 +40,7 @@ BOUNDS: Final = [_bound(bucket) for bucket in range(_BUCKETS)]
 """By bucket its longest duration. Looked up instead of calculated, so that whoever looks finds the same bucket."""
 
 
-class ResponseTimes(msgspec.Struct):
+class ResponseTimes(msgspec.Struct, array_like=True):
     """Durations of one tract's answers as counts in logarithmic buckets, so that every rebuild agrees.
 
     The buckets of DDSketch (Masson, Rim and Lee, "DDSketch: a fast and fully-mergeable quantile sketch with
@@ -51,14 +51,17 @@ class ResponseTimes(msgspec.Struct):
         count: answers whose time is known.
         unknown: answers whose time is not: one of the two times is missing, or the clock went backwards.
         longest: exact.
-        buckets: counts by bucket, the lowest first, so that the same answers are stored alike in whatever order.
+        buckets: the numbers of those that hold any, ascending, so that the same answers are stored alike in
+            whatever order.
+        counts: how many each of them holds.
     """
 
     count: int = 0
     unknown: int = 0
     longest: int = 0
     zeros: int = 0
-    buckets: dict[int, int] = msgspec.field(default_factory=dict)
+    buckets: list[int] = msgspec.field(default_factory=list)
+    counts: list[int] = msgspec.field(default_factory=list)
 
     def add(self, duration: int | None) -> None:
         if duration is None or duration < 0:
@@ -70,11 +73,7 @@ class ResponseTimes(msgspec.Struct):
             return
         if duration > self.longest:  # noqa: PLR1730  # max() takes twice as long, and this is done for most messages
             self.longest = duration
-        bucket = bisect_left(BOUNDS, duration)
-        if bucket in self.buckets:
-            self.buckets[bucket] += 1
-        else:
-            self.buckets = dict(sorted([*self.buckets.items(), (bucket, 1)]))
+        self._count(bisect_left(BOUNDS, duration), 1, 0)
 
     def merge(self, other: "ResponseTimes") -> None:
         """Take in what another one was told."""
@@ -82,17 +81,19 @@ class ResponseTimes(msgspec.Struct):
         self.unknown += other.unknown
         self.longest = max(self.longest, other.longest)
         self.zeros += other.zeros
-        buckets = self.buckets
-        known = len(buckets)
-        for bucket, count in other.buckets.items():
-            if bucket in buckets:
-                buckets[bucket] += count
-            else:
-                buckets[bucket] = count
-        if len(buckets) > known:
-            self.buckets = {
-                bucket: buckets[bucket] for bucket in sorted(buckets)
-            }  # numbers sort faster than pairs
+        place = 0
+        for bucket, count in zip(other.buckets, other.counts, strict=True):
+            place = self._count(bucket, count, place)
+
+    def _count(self, bucket: int, count: int, begin: int) -> int:
+        """Put so many into a bucket that is not before the place `begin`; returns its place."""
+        place = bisect_left(self.buckets, bucket, begin)
+        if place < len(self.buckets) and self.buckets[place] == bucket:
+            self.counts[place] += count
+        else:
+            self.buckets.insert(place, bucket)
+            self.counts.insert(place, count)
+        return place
 
     def percentile(self, percent: int) -> float | None:
         """The nearest-rank percentile in milliseconds, within 1 %; None without answers.
@@ -105,8 +106,8 @@ class ResponseTimes(msgspec.Struct):
         rank = ceil(percent * self.count / 100)
         if rank <= self.zeros:
             return 0.0
-        passed = list(accumulate(self.buckets.values(), initial=self.zeros))
-        bucket = list(self.buckets)[bisect_left(passed, rank) - 1]
+        passed = list(accumulate(self.counts, initial=self.zeros))
+        bucket = self.buckets[bisect_left(passed, rank) - 1]
         # A bucket's value may be 1 % beyond the longest of it; p99 above max would only confuse.
         return min(2 * _GAMMA**bucket / (_GAMMA + 1), self.longest) / 1000
 
@@ -142,7 +143,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     duration: int | None
 
 
-class Turns(msgspec.Struct):
+class Turns(msgspec.Struct, array_like=True):
     """The turns of one dialogue: maximal runs of one direction among its cross-tract messages.
 
     Attributes:

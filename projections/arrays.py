@@ -259,5 +259,6 @@ def _sketches(durations: Integers, owners: Integers, number: int) -> list[Respon
     found, counts = np.unique(owners[positive] * len(_BOUNDS) + buckets, return_counts=True)
     of, buckets = np.divmod(found, len(_BOUNDS))
     for owner, bucket, count in zip(of.tolist(), buckets.tolist(), counts.tolist(), strict=True):
-        sketches[owner].buckets[bucket] = count
+        sketches[owner].buckets.append(bucket)  # they come in order
+        sketches[owner].counts.append(count)
     return sketches
