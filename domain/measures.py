@@ -160,6 +160,7 @@ class Episodes(msgspec.Struct, array_like=True):
 
     Attributes:
         messages: how many it was told.
+        begun: how many episodes there were, the one under way included.
         latest: the directions of the last `window` messages, a ring: message i stands at (i − 1) modulo window.
         under_way: the episode that the last message belongs to.
     """
@@ -170,6 +171,7 @@ class Episodes(msgspec.Struct, array_like=True):
     external_to_internal: int = 0
     latest: bytearray = msgspec.field(default_factory=bytearray)
     under_way: Episode | None = None
+    begun: int = 0
 
     def add(self, direction: Direction, position: int, sent_at: int | None) -> Episode | None:
         """Take a message in; returns the episode that it ended, if it ended one."""
@@ -191,6 +193,7 @@ class Episodes(msgspec.Struct, array_like=True):
             ratio = a / b if a < b else b / a
             if ratio > settings.threshold:
                 if episode is None:
+                    self.begun += 1
                     self.under_way = Episode(ordinal, ordinal, position, position, ratio, sent_at, sent_at)
                 else:
                     episode.last_message = ordinal

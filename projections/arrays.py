@@ -198,6 +198,7 @@ def _grow(episodes: Episodes, run: Run, first: int, last: int, peak: float) -> N
     """By emergent messages, one after the other."""
     episode = episodes.under_way
     if episode is None:
+        episodes.begun += 1
         episode = episodes.under_way = Episode(
             first_message=episodes.messages + first + 1,
             last_message=0,
