@@ -4,7 +4,6 @@ Live and recorded dialogues are never mixed: each kind is a scope of its own.
 """
 
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 from threading import active_count
 from time import monotonic, sleep
 from typing import Final
@@ -45,7 +44,6 @@ _INTRA: Final = Direction.INTRA.value
 _WITHIN: Final = bytes([_INTRA])
 _OUT: Final = Direction.INTERNAL_TO_EXTERNAL.value
 _BACK: Final = Direction.EXTERNAL_TO_INTERNAL.value
-_COLUMNS: Final = attrgetter("source", "target", "payload", "in_reply_to", "sent_at")
 _DELIVERY: Final = (Consumer.Event, Gate.Event, Dialogue.Redriven, Dialogue.Discarded)
 """How messages were delivered is not what was said."""
 
@@ -137,19 +135,20 @@ class Consciousness(Projection):
         run = self._said.get(dialogue)
         if run is None:
             run = self._said[dialogue] = DialogueRun(first_sequence=event.first_sequence)
-        sources, targets, payloads, replies, sent_at = zip(*map(_COLUMNS, event.messages), strict=True)
-        if any(replies):
-            run.replies += [(place, earlier) for place, earlier in enumerate(replies, len(run)) if earlier]
-        run.payloads += payloads
+        messages = event.messages
+        run.replies += [
+            (place, message.in_reply_to)
+            for place, message in enumerate(messages, len(run))
+            if message.in_reply_to is not None
+        ]
+        run.payloads += [message.payload for message in messages]
         directions = bytes(
-            [
-                _INTRA if source is target else _OUT if source is _INTERNAL else _BACK
-                for source, target in zip(sources, targets, strict=True)
-            ]
+            [_INTRA if m.source is m.target else _OUT if m.source is _INTERNAL else _BACK for m in messages]
         )
         if across := directions.rstrip(_WITHIN):
             state.asked_sequence = event.first_sequence + len(across) - 1
             state.asked_at, state.asked_position = recorded.at, recorded.position
+        sent_at = [message.sent_at for message in messages]
         run.extend(recorded.position, directions, sent_at)
         whole = self._of_kind.setdefault(state.kind, Run())
         whole.extend(recorded.position, directions, sent_at)

@@ -47,7 +47,7 @@ class Run(msgspec.Struct):
     def __len__(self) -> int:
         return len(self.directions)
 
-    def extend(self, position: int, directions: bytes, sent_at: Sequence[int | None]) -> None:
+    def extend(self, position: int, directions: bytes, sent_at: list[int | None]) -> None:
         """By the messages of one event."""
         self.starts.append(len(self.directions))
         self.positions.append(position)
