@@ -4,6 +4,7 @@ Times are UTC microseconds since 1970, durations are microseconds.
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from itertools import accumulate
 from math import ceil, log
 from typing import Final
@@ -12,7 +13,7 @@ import msgspec
 
 from domain.tract import Direction, Tract
 
-__all__ = ["BOUNDS", "RELATIVE_ERROR", "Response", "ResponseTimes", "Said", "Turns"]
+__all__ = ["BOUNDS", "RELATIVE_ERROR", "Response", "ResponseTimes", "Said", "Turns", "total"]
 
 RELATIVE_ERROR: Final = 0.01
 _GAMMA: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
@@ -73,7 +74,13 @@ class ResponseTimes(msgspec.Struct, array_like=True):
             return
         if duration > self.longest:  # noqa: PLR1730  # max() takes twice as long, and this is done for most messages
             self.longest = duration
-        self._count(bisect_left(BOUNDS, duration), 1, 0)
+        bucket = bisect_left(BOUNDS, duration)
+        place = bisect_left(self.buckets, bucket)
+        if place < len(self.buckets) and self.buckets[place] == bucket:
+            self.counts[place] += 1
+        else:
+            self.buckets.insert(place, bucket)
+            self.counts.insert(place, 1)
 
     def merge(self, other: "ResponseTimes") -> None:
         """Take in what another one was told."""
@@ -81,19 +88,14 @@ class ResponseTimes(msgspec.Struct, array_like=True):
         self.unknown += other.unknown
         self.longest = max(self.longest, other.longest)
         self.zeros += other.zeros
-        place = 0
+        buckets, counts, place = self.buckets, self.counts, 0
         for bucket, count in zip(other.buckets, other.counts, strict=True):
-            place = self._count(bucket, count, place)
-
-    def _count(self, bucket: int, count: int, begin: int) -> int:
-        """Put so many into a bucket that is not before the place `begin`; returns its place."""
-        place = bisect_left(self.buckets, bucket, begin)
-        if place < len(self.buckets) and self.buckets[place] == bucket:
-            self.counts[place] += count
-        else:
-            self.buckets.insert(place, bucket)
-            self.counts.insert(place, count)
-        return place
+            place = bisect_left(buckets, bucket, place)
+            if place < len(buckets) and buckets[place] == bucket:
+                counts[place] += count
+            else:
+                buckets.insert(place, bucket)
+                counts.insert(place, count)
 
     def percentile(self, percent: int) -> float | None:
         """The nearest-rank percentile in milliseconds, within 1 %; None without answers.
@@ -127,6 +129,23 @@ class ResponseTimes(msgspec.Struct, array_like=True):
     def max(self) -> float | None:
         """In milliseconds, exact; None without answers."""
         return self.longest / 1000 if self.count else None
+
+
+def total(times: Sequence[ResponseTimes]) -> ResponseTimes:
+    """What one has that is told all that these were told: `merge` for many, in a fifth of the time."""
+    counts: dict[int, int] = {}
+    for each in times:
+        for bucket, count in zip(each.buckets, each.counts, strict=True):
+            counts[bucket] = counts.get(bucket, 0) + count
+    buckets = sorted(counts)
+    return ResponseTimes(
+        count=sum(each.count for each in times),
+        unknown=sum(each.unknown for each in times),
+        longest=max((each.longest for each in times), default=0),
+        zeros=sum(each.zeros for each in times),
+        buckets=buckets,
+        counts=[counts[bucket] for bucket in buckets],
+    )
 
 
 class Said(msgspec.Struct, frozen=True, gc=False):
