@@ -22,7 +22,7 @@ __all__ = [
     "canonical",
     "detect",
     "fingerprint",
-    "fingerprint_of",
+    "fingerprints",
     "what_is_said",
 ]
 
@@ -90,12 +90,13 @@ def fingerprint(direction: Direction, payload: Payload) -> bytes:
 
     Over canonical MessagePack, not JSON, because a payload may hold bytes; the same payloads are equal.
     """
-    return fingerprint_of(direction, canonical(payload))
+    return fingerprints([direction], [canonical(payload)])[0]
 
 
-def fingerprint_of(direction: int, said: bytes) -> bytes:
-    """The same, of what is said in its canonical form."""
-    return blake2b(_PREFIXES[direction] + said, digest_size=16).digest()
+def fingerprints(directions: Sequence[int], said: Sequence[bytes]) -> list[bytes]:
+    """The same of many, of what is said in its canonical form."""
+    prefixed = [_PREFIXES[direction] + each for direction, each in zip(directions, said, strict=True)]
+    return [blake2b(each, digest_size=16).digest() for each in prefixed]
 
 
 def canonical(payload: Payload) -> bytes:

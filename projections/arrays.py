@@ -259,7 +259,9 @@ def _sketches(durations: Integers, owners: Integers, number: int) -> list[Respon
     buckets = np.searchsorted(_BOUNDS, durations[positive])
     found, counts = np.unique(owners[positive] * len(_BOUNDS) + buckets, return_counts=True)
     of, buckets = np.divmod(found, len(_BOUNDS))
-    for owner, bucket, count in zip(of.tolist(), buckets.tolist(), counts.tolist(), strict=True):
-        sketches[owner].buckets.append(bucket)  # they come in order
-        sketches[owner].counts.append(count)
+    ends = np.searchsorted(of, np.arange(number), side="right").tolist()
+    all_buckets, all_counts, begin = buckets.tolist(), counts.tolist(), 0
+    for sketch, end in zip(sketches, ends, strict=True):
+        sketch.buckets, sketch.counts = all_buckets[begin:end], all_counts[begin:end]
+        begin = end
     return sketches
