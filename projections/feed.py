@@ -16,8 +16,8 @@ __all__ = ["MOST_MESSAGES", "Feed"]
 
 MOST_EVENTS: Final = 1000
 MOST_MESSAGES: Final = 5_000
-"""In a page, unless its first event has more. How many events are read is guessed from the page before, and is never
-more than twice as many: after what opened many dialogues comes what is said in them, which would be read in vain."""
+"""In a page, unless its first event has more. How many events are read is guessed from the page before, never more
+than twice as many: where many dialogues are opened, what is said in them follows, and would be read in vain."""
 
 _PAGES: Final = 2
 
