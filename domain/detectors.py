@@ -15,7 +15,7 @@ from domain.stall import STALL
 __all__ = ["PATTERNS", "Detectors"]
 
 
-class Detectors(msgspec.Struct):
+class Detectors(msgspec.Struct, array_like=True):
     """The registry of detectors, and what they know of one dialogue: one line for each."""
 
     repetition: Repetition = msgspec.field(default_factory=Repetition)

@@ -16,7 +16,7 @@ _OUT: Final = Direction.INTERNAL_TO_EXTERNAL.value
 _BACK: Final = Direction.EXTERNAL_TO_INTERNAL.value
 
 
-class Dominance(msgspec.Struct):
+class Dominance(msgspec.Struct, array_like=True):
     """Over the last 50 cross-tract messages one direction has more than 80 %.
 
     One finding goes from the first message of the window where that begins to hold to the last message at which

@@ -38,7 +38,7 @@ def balance_ratio(a: int, b: int) -> float:
     return b / a if b else 0.0
 
 
-class Balance(msgspec.Struct):
+class Balance(msgspec.Struct, array_like=True):
     """How evenly the two tracts take part.
 
     Attributes:
@@ -82,7 +82,7 @@ class Balance(msgspec.Struct):
         return 0.7 * self.dialogue_balance_ratio + 0.3 * min(1.0, self.balanced_dialogue_events / 100)
 
 
-class Coordination(msgspec.Struct):
+class Coordination(msgspec.Struct, array_like=True):
     """Whether the tracts take turns or hold two monologues; messages within a tract are passed over.
 
     Attributes:
@@ -122,7 +122,7 @@ class Coordination(msgspec.Struct):
         return (self.runs - mean) / sqrt((mean - 1) * (mean - 2) / (total - 1))
 
 
-class EmergenceSettings(msgspec.Struct, frozen=True):
+class EmergenceSettings(msgspec.Struct, frozen=True, array_like=True):
     """What makes a message emergent.
 
     Attributes:
@@ -155,11 +155,12 @@ class Episode(msgspec.Struct):
     end_time: int | None
 
 
-class Episodes(msgspec.Struct):
+class Episodes(msgspec.Struct, array_like=True):
     """Finds emergence episodes over a sliding window, at the same cost for every message.
 
     Attributes:
         messages: how many it was told.
+        begun: how many episodes there were, the one under way included.
         latest: the directions of the last `window` messages, a ring: message i stands at (i − 1) modulo window.
         under_way: the episode that the last message belongs to.
     """
@@ -170,6 +171,7 @@ class Episodes(msgspec.Struct):
     external_to_internal: int = 0
     latest: bytearray = msgspec.field(default_factory=bytearray)
     under_way: Episode | None = None
+    begun: int = 0
 
     def add(self, direction: Direction, position: int, sent_at: int | None) -> Episode | None:
         """Take a message in; returns the episode that it ended, if it ended one."""
@@ -191,6 +193,7 @@ class Episodes(msgspec.Struct):
             ratio = a / b if a < b else b / a
             if ratio > settings.threshold:
                 if episode is None:
+                    self.begun += 1
                     self.under_way = Episode(ordinal, ordinal, position, position, ratio, sent_at, sent_at)
                 else:
                     episode.last_message = ordinal

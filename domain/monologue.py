@@ -18,7 +18,7 @@ _TURNS: Final = re.compile(rb"\x01[\x00\x01]*|\x02[\x00\x02]*")
 """Turns among directions: all that goes one way, and what is said within a tract meanwhile."""
 
 
-class Monologue(msgspec.Struct):
+class Monologue(msgspec.Struct, array_like=True):
     """So many or more consecutive cross-tract messages in one direction; those within a tract are passed over.
 
     Attributes:

@@ -22,7 +22,7 @@ __all__ = [
     "canonical",
     "detect",
     "fingerprint",
-    "fingerprint_of",
+    "fingerprints",
     "what_is_said",
 ]
 
@@ -90,12 +90,13 @@ def fingerprint(direction: Direction, payload: Payload) -> bytes:
 
     Over canonical MessagePack, not JSON, because a payload may hold bytes; the same payloads are equal.
     """
-    return fingerprint_of(direction, canonical(payload))
+    return fingerprints([direction], [canonical(payload)])[0]
 
 
-def fingerprint_of(direction: int, said: bytes) -> bytes:
-    """The same, of what is said in its canonical form."""
-    return blake2b(_PREFIXES[direction] + said, digest_size=16).digest()
+def fingerprints(directions: Sequence[int], said: Sequence[bytes]) -> list[bytes]:
+    """The same of many, of what is said in its canonical form."""
+    prefixed = [_PREFIXES[direction] + each for direction, each in zip(directions, said, strict=True)]
+    return [blake2b(each, digest_size=16).digest() for each in prefixed]
 
 
 def canonical(payload: Payload) -> bytes:
@@ -104,12 +105,10 @@ def canonical(payload: Payload) -> bytes:
 
 
 def all_canonical(payloads: Sequence[Payload]) -> list[bytes]:
-    """The same of many, without the call where there is no chat."""
-    encode = _encode
-    return [
-        encode(what_is_said(payload) if type(payload) is dict and "role" in payload else payload)
-        for payload in payloads
-    ]
+    """The same of many, in a third of the time where there is no chat."""
+    if b"role" in _encode(payloads):
+        return list(map(canonical, payloads))
+    return list(map(_encode, payloads))
 
 
 def what_is_said(payload: Payload) -> Payload:

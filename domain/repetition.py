@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import count
 from typing import ClassVar, Final
 
 import msgspec
 
 from domain.message import Payload
-from domain.patterns import WAYS, Finding, all_canonical, fingerprint, fingerprint_of
+from domain.patterns import WAYS, Finding, all_canonical, fingerprint, fingerprints
 from domain.tract import Direction
 
 __all__ = ["Repetition"]
@@ -15,7 +16,7 @@ __all__ = ["Repetition"]
 _DIRECTIONS: Final = tuple(Direction)
 
 
-class Repetition(msgspec.Struct):
+class Repetition(msgspec.Struct, array_like=True):
     """The same is said again within the last 20 messages of the dialogue.
 
     Repetition: a message and an equal one among the 19 before it. Equal ones that follow each other so are one
@@ -44,21 +45,24 @@ class Repetition(msgspec.Struct):
         self, first_sequence: int, directions: Sequence[int], payloads: Sequence[Payload]
     ) -> list[Finding]:
         told = all_canonical(payloads)
-        length = len(told)
-        if length >= 2 * self.window and len(set(told)) == length:
-            begin, end = range(self.window), range(length - self.window, length)
-            if self.last.keys().isdisjoint([fingerprint_of(directions[n], told[n]) for n in begin]):
-                # Nothing is said again, and the window has passed by all that was said before.
-                self.last = {fingerprint_of(directions[n], told[n]): first_sequence + n for n in end}
-                self.growing, self.before_last = {}, {}
-                return []
-        findings = []
-        for n in self._places(told):
-            said = fingerprint_of(directions[n], told[n])
-            finding = self._add(first_sequence + n, _DIRECTIONS[directions[n]], said)
-            if finding is not None:
-                findings.append(finding)
-        return findings
+        if self._nothing_is_said_again(directions, told):
+            latest = fingerprints(directions[-self.window :], told[-self.window :])
+            self.last = dict(zip(latest, count(first_sequence + len(told) - self.window)))
+            self.growing, self.before_last = {}, {}
+            return []
+        places = self._places(told)
+        said = fingerprints([directions[n] for n in places], [told[n] for n in places])
+        found = [
+            self._add(first_sequence + n, _DIRECTIONS[directions[n]], each)
+            for n, each in zip(places, said, strict=True)
+        ]
+        return [finding for finding in found if finding is not None]
+
+    def _nothing_is_said_again(self, directions: Sequence[int], told: Sequence[bytes]) -> bool:
+        """Whether a run is all new, and so long that the window passes by all that was said before."""
+        if len(told) < 2 * self.window or len(set(told)) < len(told):
+            return False
+        return self.last.keys().isdisjoint(fingerprints(directions[: self.window], told[: self.window]))
 
     def _places(self, told: Sequence[bytes]) -> list[int]:
         """Where a run must be looked at; of the other messages nothing is left when it is over.

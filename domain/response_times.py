@@ -4,6 +4,7 @@ Times are UTC microseconds since 1970, durations are microseconds.
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from itertools import accumulate
 from math import ceil, log
 from typing import Final
@@ -12,7 +13,7 @@ import msgspec
 
 from domain.tract import Direction, Tract
 
-__all__ = ["BOUNDS", "RELATIVE_ERROR", "Response", "ResponseTimes", "Said", "Turns"]
+__all__ = ["BOUNDS", "RELATIVE_ERROR", "Response", "ResponseTimes", "Said", "Turns", "total"]
 
 RELATIVE_ERROR: Final = 0.01
 _GAMMA: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
@@ -40,7 +41,7 @@ BOUNDS: Final = [_bound(bucket) for bucket in range(_BUCKETS)]
 """By bucket its longest duration. Looked up instead of calculated, so that whoever looks finds the same bucket."""
 
 
-class ResponseTimes(msgspec.Struct):
+class ResponseTimes(msgspec.Struct, array_like=True):
     """Durations of one tract's answers as counts in logarithmic buckets, so that every rebuild agrees.
 
     The buckets of DDSketch (Masson, Rim and Lee, "DDSketch: a fast and fully-mergeable quantile sketch with
@@ -51,14 +52,17 @@ class ResponseTimes(msgspec.Struct):
         count: answers whose time is known.
         unknown: answers whose time is not: one of the two times is missing, or the clock went backwards.
         longest: exact.
-        buckets: counts by bucket, the lowest first, so that the same answers are stored alike in whatever order.
+        buckets: the numbers of those that hold any, ascending, so that the same answers are stored alike in
+            whatever order.
+        counts: how many each of them holds.
     """
 
     count: int = 0
     unknown: int = 0
     longest: int = 0
     zeros: int = 0
-    buckets: dict[int, int] = msgspec.field(default_factory=dict)
+    buckets: list[int] = msgspec.field(default_factory=list)
+    counts: list[int] = msgspec.field(default_factory=list)
 
     def add(self, duration: int | None) -> None:
         if duration is None or duration < 0:
@@ -71,10 +75,12 @@ class ResponseTimes(msgspec.Struct):
         if duration > self.longest:  # noqa: PLR1730  # max() takes twice as long, and this is done for most messages
             self.longest = duration
         bucket = bisect_left(BOUNDS, duration)
-        if bucket in self.buckets:
-            self.buckets[bucket] += 1
+        place = bisect_left(self.buckets, bucket)
+        if place < len(self.buckets) and self.buckets[place] == bucket:
+            self.counts[place] += 1
         else:
-            self.buckets = dict(sorted([*self.buckets.items(), (bucket, 1)]))
+            self.buckets.insert(place, bucket)
+            self.counts.insert(place, 1)
 
     def merge(self, other: "ResponseTimes") -> None:
         """Take in what another one was told."""
@@ -82,17 +88,14 @@ class ResponseTimes(msgspec.Struct):
         self.unknown += other.unknown
         self.longest = max(self.longest, other.longest)
         self.zeros += other.zeros
-        buckets = self.buckets
-        known = len(buckets)
-        for bucket, count in other.buckets.items():
-            if bucket in buckets:
-                buckets[bucket] += count
+        buckets, counts, place = self.buckets, self.counts, 0
+        for bucket, count in zip(other.buckets, other.counts, strict=True):
+            place = bisect_left(buckets, bucket, place)
+            if place < len(buckets) and buckets[place] == bucket:
+                counts[place] += count
             else:
-                buckets[bucket] = count
-        if len(buckets) > known:
-            self.buckets = {
-                bucket: buckets[bucket] for bucket in sorted(buckets)
-            }  # numbers sort faster than pairs
+                buckets.insert(place, bucket)
+                counts.insert(place, count)
 
     def percentile(self, percent: int) -> float | None:
         """The nearest-rank percentile in milliseconds, within 1 %; None without answers.
@@ -105,8 +108,8 @@ class ResponseTimes(msgspec.Struct):
         rank = ceil(percent * self.count / 100)
         if rank <= self.zeros:
             return 0.0
-        passed = list(accumulate(self.buckets.values(), initial=self.zeros))
-        bucket = list(self.buckets)[bisect_left(passed, rank) - 1]
+        passed = list(accumulate(self.counts, initial=self.zeros))
+        bucket = self.buckets[bisect_left(passed, rank) - 1]
         # A bucket's value may be 1 % beyond the longest of it; p99 above max would only confuse.
         return min(2 * _GAMMA**bucket / (_GAMMA + 1), self.longest) / 1000
 
@@ -128,6 +131,23 @@ class ResponseTimes(msgspec.Struct):
         return self.longest / 1000 if self.count else None
 
 
+def total(times: Sequence[ResponseTimes]) -> ResponseTimes:
+    """What one has that is told all that these were told: `merge` for many, in a fifth of the time."""
+    counts: dict[int, int] = {}
+    for each in times:
+        for bucket, count in zip(each.buckets, each.counts, strict=True):
+            counts[bucket] = counts.get(bucket, 0) + count
+    buckets = sorted(counts)
+    return ResponseTimes(
+        count=sum(each.count for each in times),
+        unknown=sum(each.unknown for each in times),
+        longest=max((each.longest for each in times), default=0),
+        zeros=sum(each.zeros for each in times),
+        buckets=buckets,
+        counts=[counts[bucket] for bucket in buckets],
+    )
+
+
 class Said(msgspec.Struct, frozen=True, gc=False):
     """What is remembered of an earlier message."""
 
@@ -142,7 +162,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     duration: int | None
 
 
-class Turns(msgspec.Struct):
+class Turns(msgspec.Struct, array_like=True):
     """The turns of one dialogue: maximal runs of one direction among its cross-tract messages.
 
     Attributes:

@@ -198,6 +198,7 @@ def _grow(episodes: Episodes, run: Run, first: int, last: int, peak: float) -> N
     """By emergent messages, one after the other."""
     episode = episodes.under_way
     if episode is None:
+        episodes.begun += 1
         episode = episodes.under_way = Episode(
             first_message=episodes.messages + first + 1,
             last_message=0,
@@ -258,6 +259,9 @@ def _sketches(durations: Integers, owners: Integers, number: int) -> list[Respon
     buckets = np.searchsorted(_BOUNDS, durations[positive])
     found, counts = np.unique(owners[positive] * len(_BOUNDS) + buckets, return_counts=True)
     of, buckets = np.divmod(found, len(_BOUNDS))
-    for owner, bucket, count in zip(of.tolist(), buckets.tolist(), counts.tolist(), strict=True):
-        sketches[owner].buckets[bucket] = count
+    ends = np.searchsorted(of, np.arange(number), side="right").tolist()
+    all_buckets, all_counts, begin = buckets.tolist(), counts.tolist(), 0
+    for sketch, end in zip(sketches, ends, strict=True):
+        sketch.buckets, sketch.counts = all_buckets[begin:end], all_counts[begin:end]
+        begin = end
     return sketches

@@ -20,7 +20,7 @@ from projections.states import (
 
 __all__ = ["StateCache"]
 
-_CACHED_CHUNKS: Final = 64
+_CACHED_CHUNKS: Final = 256
 
 
 class StateCache:

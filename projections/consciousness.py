@@ -3,6 +3,7 @@
 Live and recorded dialogues are never mixed: each kind is a scope of its own.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from threading import active_count
 from time import monotonic, sleep
@@ -18,20 +19,20 @@ from domain.gate import Gate
 from domain.measures import EmergenceSettings
 from domain.pattern_settings import PatternSettings
 from domain.patterns import detect
-from domain.response_times import Said
+from domain.response_times import Said, total
 from domain.tract import Direction, Tract
 from projections.cache import StateCache
 from projections.changes import Changes
 from projections.consciousness_tables import TABLES
 from projections.fold import Projection, Recorded
 from projections.model import Stored
-from projections.runs import DialogueRun, Run, add_runs, answers
+from projections.runs import Answers, DialogueRun, Run, add_runs, answers
 from projections.states import CHUNK, DialogueState, Measures, MessageTimes, Status
 from projections.tables import Rows
 
 __all__ = ["Consciousness"]
 
-_VERSION: Final = 4
+_VERSION: Final = 5
 """Counted up when the same log would give other rows or states."""
 
 _AT_ONCE: Final = 5000
@@ -183,9 +184,12 @@ class Consciousness(Projection):
             run = self._said[dialogue]
             replied_to = {place: self._replied_to(dialogue, state, run, earlier) for place, earlier in run.replies}
             said.append((state.turns, run, replied_to))
+        of_kind: dict[Kind, list[Answers]] = defaultdict(list)
         for (state, measures), response_times in zip(dialogues.values(), answers(said), strict=True):
             measures.respond(*response_times)
-            self._cache.kind(state.kind).respond(*response_times)
+            of_kind[state.kind].append(response_times)
+        for kind, told in of_kind.items():
+            self._cache.kind(kind).respond(*map(total, zip(*told, strict=True)))
 
     def _detect(self, dialogue: UUID, state: DialogueState, run: DialogueRun) -> None:
         for name, detector in state.detectors.each():

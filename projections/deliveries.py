@@ -45,7 +45,7 @@ from projections.tables import Rows, model_table
 
 __all__ = ["Deliveries", "deliveries"]
 
-_VERSION: Final = "2"
+_VERSION: Final = "3"
 """Counted up when the same log would give other rows."""
 
 _MINUTE: Final = 60_000

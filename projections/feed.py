@@ -16,7 +16,8 @@ __all__ = ["MOST_MESSAGES", "Feed"]
 
 MOST_EVENTS: Final = 1000
 MOST_MESSAGES: Final = 5_000
-"""In a page, unless its first event has more. How many events are read is guessed from the page before."""
+"""In a page, unless its first event has more. How many events are read is guessed from the page before, never more
+than twice as many: where many dialogues are opened, what is said in them follows, and would be read in vain."""
 
 _PAGES: Final = 2
 
@@ -90,7 +91,8 @@ class Feed:
     def _cut(self, page: Page) -> Page:
         """To so many messages: what follows on small events may be large ones."""
         reached = list(accumulate(map(weight, page)))
-        self._limit = max(1, min(self._most_events, MOST_MESSAGES * len(page) // reached[-1]))
+        most = min(self._most_events, 2 * self._limit)
+        self._limit = max(1, min(most, MOST_MESSAGES * len(page) // reached[-1]))
         return page[: max(1, bisect_right(reached, MOST_MESSAGES))]
 
     def _keep(self, place: tuple[int, bytes], page: Page) -> None:

@@ -73,7 +73,7 @@ class Queries:
                 _response_time(measures.internal, _unanswered(connection, scope, Tract.INTERNAL)),
                 _response_time(measures.external, _unanswered(connection, scope, Tract.EXTERNAL)),
             ),
-            episode_count=_count(connection, select(of_episodes).where(of_episodes.c.scope == str(scope))),
+            episode_count=measures.episodes.begun,
             episodes=_last_episodes(connection, scope, episodes),
             findings=_count(connection, select(findings).where(_within(findings, scope)))
             + _count(connection, select(activities).where(_within(activities, scope), self._stalled)),

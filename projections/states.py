@@ -26,7 +26,7 @@ __all__ = [
     "encode",
 ]
 
-CHUNK: Final = 256
+CHUNK: Final = 64
 """Messages in a chunk of times: what a commit writes again for every message of a dialogue is at most this."""
 
 
@@ -37,7 +37,7 @@ class Status(StrEnum):
     CLOSED = "closed"
 
 
-class Measures(msgspec.Struct):
+class Measures(msgspec.Struct, array_like=True):
     """All measures of one scope."""
 
     episodes: Episodes
@@ -87,7 +87,7 @@ class MessageTimes(msgspec.Struct, array_like=True):
         return Said(Direction(self.directions[place]), self.sent_at[place])
 
 
-class DialogueState(msgspec.Struct):
+class DialogueState(msgspec.Struct, array_like=True):
     """One dialogue.
 
     Attributes:

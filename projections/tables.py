@@ -52,11 +52,11 @@ class Rows:
     """What a batch of events changes in a read model: whole rows, each in place of the one that has its key."""
 
     def __init__(self) -> None:
-        self._rows: dict[Table, list[dict[str, Any]]] = defaultdict(list)
+        self._rows: dict[Table, list[Row]] = defaultdict(list)
 
     def put(self, table: Table, rows: Iterable[Row]) -> None:
         """Of rows with one key, the last one stays."""
-        self._rows[table].extend(dict(row) for row in rows)
+        self._rows[table].extend(rows)
 
     def write(self, connection: Connection, since: int, *, suffix: str = "") -> None:
         """Write them as rows of this boundary, into the tables whose names end so."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.measures import Balance, Coordination, EmergenceSettings, Episode, Episodes
-from domain.response_times import BOUNDS, RELATIVE_ERROR, Response, ResponseTimes, Said, Turns
+from domain.response_times import BOUNDS, RELATIVE_ERROR, Response, ResponseTimes, Said, Turns, total
 from domain.tract import Direction, Tract
 
 INTRA, OUT, BACK = Direction
@@ -273,6 +273,7 @@ def test_response_times_are_stored_alike_in_any_order_and_merged_in_any_parts(
     for times, part in ((one, shuffled[:cut]), (other, shuffled[cut:])):
         for duration in part:
             times.add(duration)
+    assert msgspec.msgpack.encode(total([one, other])) == msgspec.msgpack.encode(whole)
     one.merge(other)
     assert msgspec.msgpack.encode(one) == msgspec.msgpack.encode(whole)
 

@@ -435,6 +435,22 @@ def test_page_ends_where_small_events_are_followed_by_large_ones() -> None:
     assert max(pages) <= MOST_MESSAGES
 
 
+def test_page_is_never_read_with_more_than_twice_the_events_of_the_one_before() -> None:
+    limits: list[int] = []
+
+    class Watched(MemoryLog):
+        def page(self, *, after: int, limit: int, chain: bytes | None = None) -> Sequence[Recorded | Unread]:
+            limits.append(limit)
+            return super().page(after=after, limit=limit, chain=chain)
+
+    log = Watched()
+    log.append(*[opened(UUID(int=number)) for number in range(1, 101)])
+    feed, reached = Feed(log), 0
+    while page := feed.after(checkpoint(log, reached)):
+        reached = page[-1].position
+    assert limits == [5, 10, 20, 40, 80, 160]
+
+
 def test_event_larger_than_a_page_is_one_by_itself() -> None:
     log = MemoryLog()
     log.append(conveyed(A, 1, *[ask()] * (MOST_MESSAGES + 1)), conveyed(A, MOST_MESSAGES + 2, ask()))
@@ -553,8 +569,8 @@ def test_reply_is_measured_from_a_message_of_any_age(models: ReadModels) -> None
     log = MemoryLog()
     head = log.append(opened(A), opened(B))
     with running(runner_of(log, models, small), log) as runner:
-        for first in range(1, 3 * CHUNK, 64):
-            head = log.append(conveyed(A, first, *[ask(number) for number in range(first, first + 64)]))
+        for first in range(1, 3 * CHUNK, 16):
+            head = log.append(conveyed(A, first, *[ask(number) for number in range(first, first + 16)]))
             runner.wait_for(head, 20)
     replies = [CHUNK, CHUNK + 1, 1, 3 * CHUNK]
     times = [answer(10**6 + reply, None, reply) for reply in replies]
