@@ -22,11 +22,27 @@ from tests.servers import (  # noqa: F401  # fixtures
 )
 
 STORES = {"sqlite file": None, **{binary.name: binary for binary in BINARIES[:1]}}
-"""The store's own tests run on every server; what is above it, on the first one, and on others in the long run."""
+"""What is above the store runs on these; the store's own tests run on every server."""
 
 IN_MEMORY_TOO = [*STORES, pytest.param("sqlite memory", marks=pytest.mark.stress)]
 """The store's own tests run in memory, too; what is above it, in the long run."""
 
+# Which tests `make test` runs on a server, and which `make stress` runs in its stead, is decided here, by file.
+# Whatever is in neither list is above the store: it runs on SQLite, and on servers in the long run.
+
+ON_EVERY_SERVER = re.compile(r"test_(redis_refusals|layouts|permits)\.py")
+"""What each of them does: beside the contract of stores, refuse, tell its layout, and keep count of permits."""
+
+ON_THE_FIRST_SERVER = re.compile(
+    r"test_(admission|agents|asking|capacity|cli_stores|dead_letters|delivery_\w+|demo|doctor|durability|follow_gap"
+    r"|gate_kills|gate_troubles|gates|linearizability|lost_tail|offers|operations|ordered|overload|private_server"
+    r"|processes|proxy|reactive_streams|redis_\w+|service|settling|shedding|subscription)\.py"
+    r"|test_export\.py::test_a_live_log_comes_back_whole"
+)
+"""What a server's scripts decide (leases, gates, room, lines), what it loses, and its operation."""
+
+SERVER = re.compile(r"(?:redis|valkey) [\d.]+")
+"""In the id of a test that runs on one."""
 
 AGAIN = re.compile(
     r"tests/test_(?!redis)\w+\.py.*\[redis|valkey|[Mm]emory|Reference"
@@ -37,16 +53,22 @@ AGAIN = re.compile(
 )
 """Tests that run lines which others have run: on another store, in processes, a hundred times over."""
 
-ABOVE_THE_STORE = re.compile(r"test_(operations|doctor|durability|private_server|proxy|cli_stores)\.py.*valkey")
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measuring coverage takes a test three times as long, so it is not where it tells nothing new."""
     for item in items:
-        if AGAIN.search(item.nodeid) or is_hypothesis_test(getattr(item, "obj", None)):
-            item.add_marker(pytest.mark.again)
-        if ABOVE_THE_STORE.search(item.nodeid):
+        if not _is_for_every_day(item):
             item.add_marker(pytest.mark.stress)
+        # Measuring takes a test half as long again, so it is not where it tells nothing new.
+        if AGAIN.search(item.nodeid) or is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker(pytest.mark.no_cover)
+
+
+def _is_for_every_day(item: pytest.Item) -> bool:
+    servers = set(SERVER.findall(item.nodeid))
+    if not servers or ON_EVERY_SERVER.search(item.nodeid):
+        return True
+    first = {binary.name for binary in BINARIES[:1]}
+    return servers == first and ON_THE_FIRST_SERVER.search(item.nodeid) is not None
 
 
 @pytest.fixture(autouse=True)
