@@ -37,7 +37,7 @@ check: $(VENV)/development
 	$(BIN)/python -m pytest -x -q
 
 stress: $(VENV)/development
-	$(BIN)/python -m pytest -m stress -s
+	$(BIN)/python -m pytest -m 'stress or hypothesis' --hypothesis-profile=long -s
 
 bench: $(VENV)/development
 	$(BIN)/python benchmarks/bench_append.py --growth 1000000

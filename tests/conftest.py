@@ -6,7 +6,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import is_hypothesis_test
+from hypothesis import is_hypothesis_test, settings
 
 from application.settings import IN_MEMORY
 from corpus_callosum import CorpusCallosum, Settings
@@ -40,6 +40,10 @@ ON_THE_FIRST_SERVER = re.compile(
     r"|test_export\.py::test_a_live_log_comes_back_whole"
 )
 """What a server's scripts decide (leases, gates, room, lines), what it loses, and its operation."""
+
+settings.register_profile("short", max_examples=30, deadline=None)
+settings.register_profile("long", max_examples=500, deadline=None)
+settings.load_profile("short")  # `make stress` takes the long one
 
 SERVER = re.compile(r"(?:redis|valkey) [\d.]+")
 """In the id of a test that runs on one."""
@@ -97,8 +101,7 @@ def lasting_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 async def callosum(url: str) -> AsyncIterator[CorpusCallosum]:
     """Commands, the log and delivery. Keeping read models current takes half of a short test's time."""
-    settings = Settings(url=url, project=False, views=IN_MEMORY)
-    async with CorpusCallosum.open(settings=settings) as opened:
+    async with CorpusCallosum.open(settings=Settings(url=url, project=False, views=IN_MEMORY)) as opened:
         yield opened
 
 

@@ -354,4 +354,4 @@ class CircuitLaws(RuleBasedStateMachine):
 
 
 TestCircuitLaws = CircuitLaws.TestCase
-TestCircuitLaws.settings = examples(max_examples=100, stateful_step_count=60, deadline=None)
+TestCircuitLaws.settings = examples(stateful_step_count=60)
