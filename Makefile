@@ -30,7 +30,7 @@ test: lint
 lint: $(VENV)/development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	MYPY_NUM_WORKERS=2 $(BIN)/mypy
 	$(BIN)/lint-imports
 
 check: $(VENV)/development
@@ -85,6 +85,7 @@ $(VENV)/runtime: $(VENV)/made pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[study]'
 	@touch $@
 
+# Of the many modules few are imported; those are compiled then.
 $(VENV)/development: $(VENV)/made pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[study]' --group dev
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[study]' --group dev
 	@touch $@ $(VENV)/runtime

@@ -35,7 +35,7 @@ ON_EVERY_SERVER = re.compile(r"test_(redis_refusals|layouts|permits)\.py")
 
 ON_THE_FIRST_SERVER = re.compile(
     r"test_(admission|agents|asking|capacity|cli_stores|dead_letters|delivery_\w+|demo|doctor|durability|follow_gap"
-    r"|gate_kills|gate_troubles|gates|linearizability|lost_tail|offers|operations|ordered|overload|private_server"
+    r"|gate_kills|gate_troubles|gates|linearizability|lost_tail|offers|operations|ordered|private_server"
     r"|processes|proxy|reactive_streams|redis_\w+|service|settling|shedding|subscription)\.py"
     r"|test_export\.py::test_a_live_log_comes_back_whole"
 )
