@@ -34,10 +34,12 @@ ON_EVERY_SERVER = re.compile(r"test_(redis_refusals|layouts|permits)\.py")
 """What each of them does: beside the contract of stores, refuse, tell its layout, and keep count of permits."""
 
 ON_THE_FIRST_SERVER = re.compile(
-    r"test_(admission|agents|asking|capacity|cli_stores|dead_letters|delivery_\w+|demo|doctor|durability|follow_gap"
-    r"|gate_kills|gate_troubles|gates|linearizability|lost_tail|offers|operations|ordered|private_server"
-    r"|processes|proxy|reactive_streams|redis_\w+|service|settling|shedding|subscription)\.py"
-    r"|test_export\.py::test_a_live_log_comes_back_whole"
+    r"test_(admission|capacity|cli_stores|dead_letters|delivery_faults|delivery_processes|demo|doctor|durability"
+    r"|follow_gap|gates|linearizability|lost_tail|offers|operations|ordered|private_server|proxy|redis_\w+|settling"
+    r"|shedding|subscription)\.py"
+    r"|test_export\.py::test_a_live_log_comes_back_whole.*sqlite file.*jsonl"
+    r"|test_reactive_streams\.py::test_a_subscriber_never_holds_more_than_it_asked_for"
+    r"|test_service\.py::TestIdempotency"
 )
 """What a server's scripts decide (leases, gates, room, lines), what it loses, and its operation."""
 

@@ -450,7 +450,7 @@ async def _as_many(delivered: list[tuple[UUID, int]], count: int) -> bool:
 async def _flood(callosum: CorpusCallosum, dialogue: UUID, chance: random.Random) -> int:
     """How many messages were accepted."""
     accepted = 0
-    for number in range(40):
+    for number in range(20):
         priority = chance.choice(list(Priority))
         batch = [message(number, priority=priority) for _ in range(chance.choice([1, 1, 1, 3]))]
         try:
