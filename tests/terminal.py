@@ -12,17 +12,23 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from time import monotonic
 from typing import Any, BinaryIO
 
 import pytest
+import typer.testing
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from interface.cli import app
 from tests.processes import interruptible
 
 ROOT = Path(__file__).parents[1]
+
+# Typer makes the command from `app` for each call, which takes as long as a short command.
+typer.testing._get_command = cache(get_command)  # type: ignore[attr-defined]  # it is private
 
 
 @dataclass
