@@ -23,9 +23,10 @@ help:
 demo: $(VENV)/runtime
 	$(BIN)/callosum demo
 
+# Three for two cores, because tests wait: for servers, for processes, for one another.
 test: lint
 	$(BIN)/python -m pytest --no-header -q -m timing $$(grep -l mark.timing tests/test_*.py)
-	$(BIN)/python -m pytest --no-header -m 'not stress and not timing' -n 2 --dist worksteal --cov --cov-fail-under=90
+	$(BIN)/python -m pytest --no-header -m 'not stress and not timing' -n 3 --dist worksteal --cov --cov-fail-under=90
 
 lint: $(VENV)/development
 	$(BIN)/ruff check .

@@ -52,10 +52,11 @@ SERVER = re.compile(r"(?:redis|valkey) [\d.]+")
 
 AGAIN = re.compile(
     r"tests/test_(?!redis)\w+\.py.*\[redis|valkey|[Mm]emory|Reference"
-    r"|test_(circuit_laws|cli_replay|cli_stores|conformance|delivery_processes|delivery_windows|demo|durability"
-    r"|export_kills|extending|gate_kills|gate_scenarios|gate_troubles|guarantees|linearizability|load|lost_tail"
-    r"|message|operations|overload|processes|projections|proxy|reactive_streams|readme|rebuild_kills|redis_faults"
-    r"|redis_kills|report_browser|runs|timeline|windows)\.py"
+    r"|test_(backtest|capacity|circuit_laws|cli|cli_findings|cli_replay|cli_stores|conformance|delivery_faults"
+    r"|delivery_processes|delivery_windows|demo|durability|export_kills|extending|gate_kills|gate_scenarios"
+    r"|gate_troubles|gates|guarantees|linearizability|load|lost_tail|message|operations|output|overload|processes"
+    r"|projection_service|projections|proxy|reactive_streams|readme|rebuild|rebuild_kills|redis_faults|redis_kills"
+    r"|report_browser|runs|shedding|sqlite_store|study|timeline|windows)\.py"
 )
 """Tests that run lines which others have run: on another store, in processes, a hundred times over."""
 

@@ -176,7 +176,7 @@ class TestWaiting:
             await say(callosum, dialogue, 0)
             gone = asyncio.create_task(put(callosum, dialogue, "gone"))
             await waiting(callosum, 1)
-            late = asyncio.create_task(put(callosum, dialogue, "late", patience=0.05))
+            late = asyncio.create_task(put(callosum, dialogue, "late", patience=0.5))
             await waiting(callosum, 2)
             last = asyncio.create_task(put(callosum, dialogue, "last"))
             await waiting(callosum, 3)

@@ -451,8 +451,8 @@ def repeated(history: list[Operation]) -> int:
     return receipts.total() - len(receipts)
 
 
-def test_400_operations_of_8_writers_are_linearizable(crowd: Crowd, store: str) -> None:
-    check(crowd, store, 400)
+def test_2000_operations_of_8_writers_are_linearizable(crowd: Crowd, store: str) -> None:
+    check(crowd, store, 2000)
 
 
 @pytest.mark.stress
