@@ -27,9 +27,9 @@ STORES = {"sqlite file": None, **{binary.name: binary for binary in BINARIES[:1]
 IN_MEMORY_TOO = [*STORES, pytest.param("sqlite memory", marks=pytest.mark.stress)]
 """The store's own tests run in memory, too; what is above it, in the long run."""
 
-# Which tests `make test` runs on a server, and which `make stress` runs in its stead, is decided here, by file. The
-# contract of stores (test_redis_store.py) is on every server. What is in neither list is on SQLite, and on servers in
-# the long run, with `make stress`.
+# Which tests `make test` runs on a server, and which `make stress` runs in its stead, is decided here, by file.
+# The contract of stores (test_redis_store.py) is on every server. What is in neither list is above the store:
+# `make test` runs it on SQLite, `make stress` on servers.
 
 ON_EVERY_SERVER = re.compile(r"test_(redis_refusals|layouts|permits)\.py")
 """What each of them does: beside the contract of stores, refuse, tell its layout, and keep count of permits."""
