@@ -25,7 +25,7 @@ demo: $(VENV)/runtime
 
 # Three for two cores, because tests wait: for servers, for processes, for one another.
 test: lint
-	$(BIN)/python -m pytest --no-header -q -m timing $$(grep -l mark.timing tests/test_*.py)
+	$(BIN)/python -m pytest --no-header -q -m 'timing and not stress' $$(grep -l mark.timing tests/test_*.py)
 	$(BIN)/python -m pytest --no-header -m 'not stress and not timing' -n 3 --dist worksteal --cov --cov-fail-under=90
 
 lint: $(VENV)/development
