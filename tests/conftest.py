@@ -6,7 +6,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import is_hypothesis_test
+from hypothesis import is_hypothesis_test, settings
 
 from application.settings import IN_MEMORY
 from corpus_callosum import CorpusCallosum, Settings
@@ -22,31 +22,65 @@ from tests.servers import (  # noqa: F401  # fixtures
 )
 
 STORES = {"sqlite file": None, **{binary.name: binary for binary in BINARIES[:1]}}
-"""The store's own tests run on every server; what is above it, on the first one, and on others in the long run."""
+"""What is above the store runs on these; the store's own tests run on every server."""
 
 IN_MEMORY_TOO = [*STORES, pytest.param("sqlite memory", marks=pytest.mark.stress)]
 """The store's own tests run in memory, too; what is above it, in the long run."""
 
+# Which tests `make test` runs on a server, and which `make stress` runs in its stead, is decided here, by file.
+# The contract of stores (test_redis_store.py) is on every server. What is in neither list is above the store:
+# `make test` runs it on SQLite, `make stress` on servers.
+
+ON_EVERY_SERVER = re.compile(r"test_(redis_refusals|layouts|permits)\.py")
+"""What each of them does: beside the contract of stores, refuse, tell its layout, and keep count of permits."""
+
+ON_THE_FIRST_SERVER = re.compile(
+    r"test_(admission|capacity|cli_stores|dead_letters|delivery_faults|delivery_processes|demo|doctor|durability"
+    r"|gates|linearizability|lost_tail|offers|operations|ordered|private_server|proxy|redis_\w+|settling"
+    r"|shedding|subscription)\.py"
+    r"|test_follow_gap\.py::TestAFollowerWhoseServer"
+    r"|test_export\.py::test_a_live_log_comes_back_whole.*sqlite file.*jsonl"
+    r"|test_reactive_streams\.py::test_a_subscriber_never_holds_more_than_it_asked_for"
+    r"|test_service\.py::TestIdempotency"
+)
+"""What a server's scripts decide (leases, gates, room, lines), what it loses, and its operation."""
+
+settings.register_profile("short", max_examples=30, deadline=None)
+settings.register_profile("long", max_examples=500, deadline=None)
+settings.load_profile("short")  # `make stress` takes the long one
+
+SERVER = re.compile(r"(?:redis|valkey) [\d.]+")
+"""In the id of a test that runs on one."""
 
 AGAIN = re.compile(
     r"tests/test_(?!redis)\w+\.py.*\[redis|valkey|[Mm]emory|Reference"
-    r"|test_(circuit_laws|cli_replay|cli_stores|conformance|delivery_processes|delivery_windows|demo|durability"
-    r"|export_kills|extending|gate_kills|gate_scenarios|gate_troubles|guarantees|linearizability|load|lost_tail"
-    r"|message|operations|overload|processes|projections|proxy|reactive_streams|readme|rebuild_kills|redis_faults"
-    r"|redis_kills|report_browser|runs|timeline|windows)\.py"
+    r"|test_(as_of|backtest|capacity|circuit_laws|cli_findings|cli_replay|cli_stores|codec|conformance|dead_letters"
+    r"|deliveries|delivery_faults|delivery_processes|delivery_windows|demo|durability|export_kills|extending"
+    r"|follow_gap|gate_kills|gate_scenarios|gate_troubles|gates|guarantees|linearizability|load|lost_tail|message"
+    r"|operations|output|overload|patterns|processes|projection_service|projections|proxy|reactive_streams|reading"
+    r"|readme|rebuild|rebuild_kills|redis_faults|redis_kills|redis_store|report_browser|runs|shedding|significance"
+    r"|sqlite_store|study|subscription|timeline|verification|windows)\.py"
 )
-"""Tests that run lines which others have run: on another store, in processes, a hundred times over."""
+"""Tests that run lines which others have run: on another store, in processes, a hundred times over.
 
-ABOVE_THE_STORE = re.compile(r"test_(operations|doctor|durability|private_server|proxy|cli_stores)\.py.*valkey")
+All of them together would add 2 % to the coverage that is measured."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measuring coverage takes a test three times as long, so it is not where it tells nothing new."""
     for item in items:
-        if AGAIN.search(item.nodeid) or is_hypothesis_test(getattr(item, "obj", None)):
-            item.add_marker(pytest.mark.again)
-        if ABOVE_THE_STORE.search(item.nodeid):
+        if not _is_for_every_day(item):
             item.add_marker(pytest.mark.stress)
+        # Measuring takes a test half as long again, so it is not where it tells nothing new.
+        if AGAIN.search(item.nodeid) or is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker(pytest.mark.no_cover)
+
+
+def _is_for_every_day(item: pytest.Item) -> bool:
+    servers = set(SERVER.findall(item.nodeid))
+    if not servers or ON_EVERY_SERVER.search(item.nodeid):
+        return True
+    first = {binary.name for binary in BINARIES[:1]}
+    return servers == first and ON_THE_FIRST_SERVER.search(item.nodeid) is not None
 
 
 @pytest.fixture(autouse=True)
@@ -75,8 +109,7 @@ def lasting_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 async def callosum(url: str) -> AsyncIterator[CorpusCallosum]:
     """Commands, the log and delivery. Keeping read models current takes half of a short test's time."""
-    settings = Settings(url=url, project=False, views=IN_MEMORY)
-    async with CorpusCallosum.open(settings=settings) as opened:
+    async with CorpusCallosum.open(settings=Settings(url=url, project=False, views=IN_MEMORY)) as opened:
         yield opened
 
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+from application.settings import IN_MEMORY
 from corpus_callosum import (
     Consumer,
     CorpusCallosum,
@@ -90,6 +91,8 @@ async def outcomes(callosum: CorpusCallosum) -> list[Outcome]:
 
 
 @asynccontextmanager
-async def bounded(url: str, capacity: int) -> AsyncIterator[CorpusCallosum]:
-    async with CorpusCallosum.open(settings=Settings(url=url, capacity=capacity)) as callosum:
+async def bounded(url: str, capacity: int, **settings: Any) -> AsyncIterator[CorpusCallosum]:
+    """Without read models unless one asks for them: keeping them takes half of a short test's time."""
+    opening = {"project": False, "views": IN_MEMORY, **settings}
+    async with CorpusCallosum.open(settings=Settings(url=url, capacity=capacity, **opening)) as callosum:
         yield callosum

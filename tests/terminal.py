@@ -9,18 +9,26 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from time import monotonic
 from typing import Any, BinaryIO
 
+import pytest
+import typer.testing
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from interface.cli import app
 from tests.processes import interruptible
 
 ROOT = Path(__file__).parents[1]
+
+# Typer makes the command from `app` for each call, which takes as long as a short command.
+typer.testing._get_command = cache(get_command)  # type: ignore[attr-defined]  # it is private
 
 
 @dataclass
@@ -81,6 +89,22 @@ def on_a_terminal(*arguments: str | Path, directory: Path, columns: int, **setti
         os.close(theirs)
         with os.fdopen(ours, "rb") as terminal:
             shown = b"".join(_until_closed(terminal)).decode()
+    return _without_styles(shown)
+
+
+def asked_on_a_terminal(*arguments: str, columns: int, **settings: str) -> list[str]:
+    """The same within this process and directory, where the environment has to tell the width."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb") as terminal, ThreadPoolExecutor(1) as reading:
+        shown = reading.submit(lambda: b"".join(_until_closed(terminal)))
+        with pytest.MonkeyPatch.context() as patch, os.fdopen(theirs, "w") as out, redirect_stdout(out):
+            for name, value in {"TERM": "xterm-256color", "COLUMNS": str(columns), **settings}.items():
+                patch.setenv(name, value)
+            app(arguments, prog_name="callosum", standalone_mode=False)
+        return _without_styles(shown.result().decode())
+
+
+def _without_styles(shown: str) -> list[str]:
     return re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
 
 

@@ -188,7 +188,7 @@ class TestWaiting:
             await say(callosum, dialogue, 0)
             gone = asyncio.create_task(put(callosum, dialogue, "gone"))
             await waiting(callosum, 1)
-            late = asyncio.create_task(put(callosum, dialogue, "late", patience=0.05))
+            late = asyncio.create_task(put(callosum, dialogue, "late", patience=0.5))
             await waiting(callosum, 2)
             last = asyncio.create_task(put(callosum, dialogue, "last"))
             await waiting(callosum, 3)
@@ -300,13 +300,13 @@ class TestWaiting:
                 await put(callosum, dialogue, number)
                 admitted[number] += 1
 
-        async with guarded(url, capacity=50) as callosum:
+        async with guarded(url, capacity=10) as callosum:
             dialogue = await callosum.open_dialogue("crowded")
-            senders = [asyncio.create_task(send(callosum, dialogue, number)) for number in range(40)]
-            async with callosum.subscribe(Tract.EXTERNAL, "tool", demand=20) as subscription:
+            senders = [asyncio.create_task(send(callosum, dialogue, number)) for number in range(20)]
+            async with callosum.subscribe(Tract.EXTERNAL, "tool", demand=5) as subscription:
                 async for delivery in subscription:
                     await delivery.ack()
-                    if admitted.total() >= 600:
+                    if admitted.total() >= 200:
                         break
             for sender in senders:
                 sender.cancel()

@@ -6,7 +6,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
@@ -20,6 +20,7 @@ from projections.fold import version_of
 from projections.folding import Folding, OnError
 from projections.models import ReadModels
 from projections.queries import Queries
+from tests.examples import few
 from tests.memory_log import MemoryLog, ask, conveyed, folded_up_to, opened, rows_of, runner_of, running
 from tests.test_projections import Happening, histories, small, written
 
@@ -34,7 +35,7 @@ def earlier(models: ReadModels, log: MemoryLog, position: int) -> Iterator[Conne
 
 
 @pytest.mark.parametrize("boundary_every", [1, 4, 10_000])
-@settings(max_examples=10, deadline=None)
+@few
 @given(history=histories, page=st.integers(1, 4), positions=st.sets(st.integers(1, 12), max_size=3))
 def test_every_earlier_moment_equals_a_fold_up_to_there(
     boundary_every: int, history: list[Happening], page: int, positions: set[int]
@@ -52,7 +53,7 @@ def test_every_earlier_moment_equals_a_fold_up_to_there(
         models.close()
 
 
-@settings(max_examples=20, deadline=None)
+@few
 @given(pages=st.lists(st.integers(1, 6), min_size=1, max_size=8))
 def test_no_moment_is_further_from_a_boundary_than_so_many_messages(pages: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patched:

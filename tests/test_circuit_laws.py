@@ -8,6 +8,7 @@ moment, one that follows the log behind the others, and one that starts from the
 from dataclasses import dataclass, field
 
 import msgspec
+import pytest
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -353,5 +354,5 @@ class CircuitLaws(RuleBasedStateMachine):
             assert self.following == self.circuit
 
 
-TestCircuitLaws = CircuitLaws.TestCase
-TestCircuitLaws.settings = examples(max_examples=100, stateful_step_count=60, deadline=None)
+TestCircuitLaws = pytest.mark.hypothesis(CircuitLaws.TestCase)
+TestCircuitLaws.settings = examples(stateful_step_count=60)

@@ -71,8 +71,8 @@ class TestTranscript:
     def test_full_cuts_nothing(self, url: str, dialogue: UUID) -> None:
         assert "x" * 5000 in asked("transcript", str(dialogue), "--full", "--url", url).out
 
-    def test_json_lines_hold_every_field(self, directory: Path, dialogue: UUID) -> None:
-        ended = callosum("transcript", str(dialogue), "--json", directory=directory)
+    def test_json_lines_hold_every_field(self, url: str, dialogue: UUID) -> None:
+        ended = asked("transcript", str(dialogue), "--json", "--url", url)
         first, second = ended.json_lines()
         assert first["payload"] == f"first\n{HOSTILE}"
         assert HARMFUL.isdisjoint(ended.out)
@@ -137,8 +137,8 @@ class TestFollow:
 
 
 class TestVerify:
-    def test_a_good_log_is_as_written(self, directory: Path, url: str, dialogue: UUID) -> None:
-        ended = callosum("verify", directory=directory)
+    def test_a_good_log_is_as_written(self, url: str, dialogue: UUID) -> None:
+        ended = asked("verify", "--url", url)
         assert ended.status == 0
         assert ended.out.startswith("6 events, 3 messages in 2 dialogues: as written; chain ")
         found = asked("verify", "--json", "--url", url).json()
@@ -155,7 +155,7 @@ class TestVerify:
             source.backup(target)
             target.execute("UPDATE stored_events SET at = at + 1 WHERE position = 3")
             target.commit()
-        ended = callosum("verify", "--url", f"sqlite:///{copied}", directory=tmp_path)
+        ended = asked("verify", "--url", f"sqlite:///{copied}")
         assert ended.status == 1
         assert ended.out.startswith("Position 3: does not match the chain")
         assert "Before it: 2 events, 1 message in 1 dialogue: as written." in ended.out

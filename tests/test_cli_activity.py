@@ -2,7 +2,6 @@
 
 import asyncio
 from io import StringIO
-from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
@@ -10,7 +9,7 @@ from rich.console import Console, RenderableType
 from corpus_callosum import CorpusCallosum, Kind, Minute, MinuteList, Tract
 from interface.activity import bars, timeline_chart
 from tests.deliveries import following, say
-from tests.terminal import asked, on_a_terminal
+from tests.terminal import asked, asked_on_a_terminal
 
 
 async def deliver(url: str) -> None:
@@ -112,8 +111,8 @@ class TestTimeline:
     def test_nothing_is_a_sentence(self, url: str) -> None:
         assert asked("timeline", "--kind", "recorded", "--url", url).out == "Nothing happened in these minutes.\n"
 
-    def test_it_fits_a_terminal(self, url: str, tmp_path: Path) -> None:
-        lines = on_a_terminal("timeline", "--url", url, directory=tmp_path, columns=80)
+    def test_it_fits_a_terminal(self, url: str) -> None:
+        lines = asked_on_a_terminal("timeline", "--url", url, columns=80)
         assert any("internal → external" in line for line in lines)
         assert all(len(line.rstrip()) <= 80 for line in lines)
 

@@ -22,7 +22,7 @@ from tests.history import live_history, plain_settings
 from tests.processes import ROOT
 from tests.redis_stores import shared_server
 from tests.servers import BINARIES, NO_SERVER
-from tests.terminal import Ended, asked, callosum, environment, on_a_terminal
+from tests.terminal import Ended, asked, asked_on_a_terminal, environment
 
 AIRLINE = ROOT.parent / "shared" / "data" / "airline-dialogues.jsonl"
 
@@ -73,8 +73,8 @@ class TestTheLines:
         upto = [line for line in every if json.loads(line)["at"] <= at]
         assert asked("export", "--to", at, "--url", url).out.splitlines() == upto
 
-    def test_hold_nothing_that_a_terminal_acts_on(self, url: str, tmp_path: Path) -> None:
-        shown = "".join(on_a_terminal("export", "--url", url, directory=tmp_path, columns=80))
+    def test_hold_nothing_that_a_terminal_acts_on(self, url: str) -> None:
+        shown = "".join(asked_on_a_terminal("export", "--url", url, columns=80))
         assert "\x1b" not in shown
         assert "\u2028" not in shown
 
@@ -88,7 +88,7 @@ class TestAFile:
     def test_is_whole(self, url: str, tmp_path: Path) -> None:
         out = tmp_path / "log.jsonl"
         out.write_text("before")
-        ended = callosum("export", "--out", out, "--force", "--url", url, directory=tmp_path)
+        ended = asked("export", "--out", str(out), "--force", "--url", url)
         assert (ended.status, ended.out) == (0, "")
         assert ended.err.endswith(f"events exported to {out}.\n")
         assert out.read_text() == asked("export", "--url", url).out

@@ -13,7 +13,7 @@ import pytest
 
 from corpus_callosum import CorpusCallosum
 from tests.scenario import message
-from tests.terminal import asked, on_a_terminal, started
+from tests.terminal import asked, asked_on_a_terminal, started
 
 LOOP = [message("again")] * 2
 
@@ -34,9 +34,9 @@ def say(url: str, messages: Sequence[Any], dialogue: UUID | None = None) -> UUID
     return asyncio.run(_say(url, messages, dialogue))
 
 
-def test_why_is_there_on_a_usual_terminal(url: str, tmp_path: Path) -> None:
+def test_why_is_there_on_a_usual_terminal(url: str) -> None:
     say(url, LOOP)
-    lines = on_a_terminal("findings", directory=tmp_path, columns=80)
+    lines = asked_on_a_terminal("findings", "--url", url, columns=80)
     assert "why" in lines[0]
     assert "The same was said 2 times" in " ".join(lines)
     assert "Left out on this narrow terminal: subject." in lines

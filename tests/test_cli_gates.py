@@ -1,7 +1,6 @@
 """The commands about gates, and the back-test."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -9,7 +8,7 @@ from corpus_callosum import CircuitState, CorpusCallosum, DeliverySettings, Mess
 from interface.lines import event_lines
 from tests.deliveries import say
 from tests.gates import ScriptedAgent, guarded, until_state
-from tests.terminal import asked, on_a_terminal
+from tests.terminal import asked, asked_on_a_terminal
 
 BY = ("--by", "ann", "--why", "the tool is replaced")
 
@@ -62,8 +61,8 @@ class TestShow:
         assert before["external"]["state"] == "closed"
         assert before["external"]["transitions"] == []
 
-    def test_it_fits_a_narrow_terminal(self, url: str, tmp_path: Path) -> None:
-        lines = on_a_terminal("gate", "show", "--url", url, directory=tmp_path, columns=80)
+    def test_it_fits_a_narrow_terminal(self, url: str) -> None:
+        lines = asked_on_a_terminal("gate", "show", "--url", url, columns=80)
         assert any("12 of 500" in line for line in lines)
         assert max(map(len, lines)) <= 80
 

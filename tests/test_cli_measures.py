@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from corpus_callosum import CorpusCallosum, Tract
-from tests.terminal import ROOT, Ended, asked, callosum, on_a_terminal
+from tests.terminal import ROOT, Ended, asked, asked_on_a_terminal, callosum, on_a_terminal
 
 AIRLINE = ROOT.parent / "shared" / "data" / "airline-dialogues.jsonl"
 ECHO = [{"role": "user", "content": "Cancel it."}, {"role": "assistant", "content": "Which one?"}] * 3
@@ -136,8 +136,9 @@ class TestMetrics:
         assert "also reflect how the dialogues are interleaved" in asked("metrics", "--url", url).out
 
     def test_of_a_live_dialogue(self, tmp_path: Path) -> None:
-        first = asyncio.run(_live(f"sqlite:///{tmp_path}/callosum.db"))
-        ended = callosum("metrics", first[:6].upper(), directory=tmp_path)
+        url = f"sqlite:///{tmp_path}/callosum.db"
+        first = asyncio.run(_live(url))
+        ended = asked("metrics", first[:6].upper(), "--url", url)
         assert ended.status == 0
         lines = [line.split() for line in ended.out.splitlines()]
         assert ["messages", "3"] in lines
@@ -151,12 +152,16 @@ class TestMetrics:
         assert "interleaved" not in ended.out, "it is one dialogue"
 
     def test_of_many_episodes_the_last_are_told(self, tmp_path: Path) -> None:
-        small = {"CALLOSUM_EMERGENCE_WINDOW": "2", "CALLOSUM_EMERGENCE_MINIMUM": "0"}
+        small = {
+            "CALLOSUM_URL": f"sqlite:///{tmp_path}/callosum.db",
+            "CALLOSUM_EMERGENCE_WINDOW": "2",
+            "CALLOSUM_EMERGENCE_MINIMUM": "0",
+        }
         # With a window of 2, every second message is an episode.
         chat = [{"role": role, "content": role} for role in ("user", "user", "assistant", "assistant")] * 11
         (tmp_path / "runs.jsonl").write_text(json.dumps({"messages": chat}))
-        callosum("import", "runs.jsonl", directory=tmp_path, **small)
-        shown = callosum("metrics", directory=tmp_path, **small).out
+        asked("import", f"{tmp_path}/runs.jsonl", **small)
+        shown = asked("metrics", **small).out
         assert [line.split()[-1] for line in shown.splitlines() if line.startswith("episodes")] == ["21"]
         assert "1 earlier episode of recorded; --json tells the last 21." in shown
         assert "messages 3 to 3" not in shown
@@ -240,8 +245,8 @@ class TestDialogues:
 class TestTerminals:
     @pytest.mark.parametrize("command", ["metrics", "dialogues", "findings", "dialogues --by reward"])
     @pytest.mark.parametrize("columns", [80, 110])
-    def test_everything_fits(self, directory: Path, imported: Ended, command: str, columns: int) -> None:
-        lines = on_a_terminal(*command.split(), directory=directory, columns=columns)
+    def test_everything_fits(self, url: str, imported: Ended, command: str, columns: int) -> None:
+        lines = asked_on_a_terminal(*command.split(), "--url", url, columns=columns)
         assert len(lines) > 2
         assert [line for line in lines if len(line) > columns] == []
         assert "…" not in "".join(lines)
@@ -256,13 +261,13 @@ class TestTerminals:
         assert "Left out" not in "".join(shown[200])
         assert {"kind", "awaiting", "emergence", "status"} <= set(shown[200][0].split())
 
-    def test_figures_are_whole_on_the_narrowest(self, directory: Path, imported: Ended) -> None:
-        lines = on_a_terminal("dialogues", "--limit", "1", directory=directory, columns=20)
+    def test_figures_are_whole_on_the_narrowest(self, url: str, imported: Ended) -> None:
+        lines = asked_on_a_terminal("dialogues", "--limit", "1", "--url", url, columns=20)
         assert {"messages", "balance", "coordination", "findings"} <= set(lines[0].split())
         assert lines[2].split()[-4:] == ["2", "1.00", "–", "0"]
 
-    def test_what_was_said_wraps_at_words(self, directory: Path, url: str, listed: list[dict[str, Any]]) -> None:
-        lines = on_a_terminal("transcript", listed[0]["dialogue"], directory=directory, columns=40)
+    def test_what_was_said_wraps_at_words(self, url: str, listed: list[dict[str, Any]]) -> None:
+        lines = asked_on_a_terminal("transcript", listed[0]["dialogue"], "--url", url, columns=40)
         assert max(map(len, lines)) <= 40
         assert "    Cancel it." in [line.rstrip() for line in lines]
         assert "internal" in " ".join(lines).split(), "no word is broken"
@@ -291,17 +296,18 @@ def _shared(ids: list[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def airline(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended, float]:
+def airline(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Ended, float]:
     directory = tmp_path_factory.mktemp("airline")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     ended = callosum("import", AIRLINE, directory=directory)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return directory, ended, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    url = f"sqlite:///{directory}/callosum.db"
+    return url, ended, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @pytest.mark.skipif(not AIRLINE.exists(), reason="the recorded dialogues are not there")
 class TestAirlineDialogues:
-    def test_they_are_recorded_quickly(self, airline: tuple[Path, Ended, float]) -> None:
+    def test_they_are_recorded_quickly(self, airline: tuple[str, Ended, float]) -> None:
         _, ended, seconds = airline
         assert (ended.status, ended.err) == (0, "")
         assert ended.out.startswith(
@@ -309,8 +315,8 @@ class TestAirlineDialogues:
         )
         assert seconds < 3
 
-    def test_their_metrics_are_the_published_ones(self, airline: tuple[Path, Ended, float]) -> None:
-        metrics = callosum("metrics", "--kind", "recorded", "--json", directory=airline[0]).json()
+    def test_their_metrics_are_the_published_ones(self, airline: tuple[str, Ended, float]) -> None:
+        metrics = asked("metrics", "--kind", "recorded", "--json", "--url", airline[0]).json()
         assert (metrics["total_messages"], metrics["internal_to_external"]) == (2558, 1229)
         assert metrics["dialogue_balance_ratio"] == pytest.approx(0.9247554552, abs=1e-10)
         assert metrics["balanced_dialogue_events"] == 2555
@@ -322,17 +328,17 @@ class TestAirlineDialogues:
         assert metrics["findings"] == 31
         assert (metrics["dialogues"], metrics["assessable_dialogues"]) == (100, 0)
 
-    def test_the_figure_over_all_is_told_to_be_an_artefact(self, airline: tuple[Path, Ended, float]) -> None:
+    def test_the_figure_over_all_is_told_to_be_an_artefact(self, airline: tuple[str, Ended, float]) -> None:
         told = (
             "recorded: 0 of 100 dialogues have the 101 messages that emergence needs. Over all, runs are laid end"
             " to end: this figure and its episode are an artefact of that."
         )
         assert told in airline[1].out
-        assert told in callosum("metrics", directory=airline[0]).out
+        assert told in asked("metrics", "--url", airline[0]).out
 
-    def test_repetition_tells_failed_runs_from_others(self, airline: tuple[Path, Ended, float]) -> None:
+    def test_repetition_tells_failed_runs_from_others(self, airline: tuple[str, Ended, float]) -> None:
         arguments = ("--by", "reward", "--kind", "recorded", "--json")
-        failed, succeeded = callosum("dialogues", *arguments, directory=airline[0]).json()["groups"]
+        failed, succeeded = asked("dialogues", *arguments, "--url", airline[0]).json()["groups"]
         assert (failed["value"], failed["dialogues"]) == (0.0, 57)
         assert (succeeded["value"], succeeded["dialogues"]) == (1.0, 43)
         assert failed["mean_dialogue_balance_ratio"] > succeeded["mean_dialogue_balance_ratio"]

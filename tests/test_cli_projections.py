@@ -30,6 +30,14 @@ def url(tmp_path: Path) -> str:
     return url
 
 
+@pytest.fixture(scope="module")
+def only_read(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same, for tests that change nothing."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('projections')}/callosum.db"
+    asyncio.run(_fill(url))
+    return url
+
+
 @pytest.fixture
 def poisoned(tmp_path: Path) -> str:
     """An event that cannot be read, at position 3 of 4."""
@@ -58,18 +66,20 @@ def generation(url: str) -> int:
     return number
 
 
-def test_status_shows_how_far_each_is(url: str) -> None:
-    shown = projections("status", MODEL, url=url)
+def test_status_shows_how_far_each_is(only_read: str) -> None:
+    shown = projections("status", MODEL, url=only_read)
     assert (shown.status, shown.err) == (0, "")
     assert shown.out.splitlines()[-1].split()[:6] == [MODEL, "current", "5", "0", "0.0", "0"]
-    [one] = projections("status", MODEL, "--json", url=url).json()
+    [one] = projections("status", MODEL, "--json", url=only_read).json()
     assert (one["name"], one["state"], one["position"], one["lag_events"]) == (MODEL, "current", 5, 0)
     assert one["left_out"] == []
 
 
-def test_list_shows_the_generations(url: str) -> None:
-    assert MODEL in projections("list", url=url).out
-    states = [one["state"] for one in projections("list", "--json", url=url).json() if one["projection"] == MODEL]
+def test_list_shows_the_generations(only_read: str) -> None:
+    assert MODEL in projections("list", url=only_read).out
+    states = [
+        one["state"] for one in projections("list", "--json", url=only_read).json() if one["projection"] == MODEL
+    ]
     assert states == ["serving"]
 
 
@@ -122,24 +132,26 @@ def test_paused_projection_is_not_folded_on(url: str) -> None:
     assert one["state"] == "current"
 
 
-def test_projection_that_is_not_there_is_refused_by_name(url: str) -> None:
-    refused = projections("rebuild", "nope", url=url)
+def test_projection_that_is_not_there_is_refused_by_name(only_read: str) -> None:
+    refused = projections("rebuild", "nope", url=only_read)
     assert refused.status == 2
     assert "There is no projection 'nope'; known are consciousness" in refused.err
 
 
 @pytest.mark.parametrize(("moment", "messages"), [("1", 0), ("2", 2), ("4", 6), ("2100-01-01T00:00:00Z", 8)])
-def test_questions_as_of_a_moment(url: str, moment: str, messages: int) -> None:
-    found = asked("metrics", "--kind", "live", "--as-of", moment, "--json", "--url", url).json()
+def test_questions_as_of_a_moment(only_read: str, moment: str, messages: int) -> None:
+    found = asked("metrics", "--kind", "live", "--as-of", moment, "--json", "--url", only_read).json()
     assert found["total_messages"] == messages
-    listed = asked("dialogues", "--as-of", moment, "--json", "--url", url).json()
+    listed = asked("dialogues", "--as-of", moment, "--json", "--url", only_read).json()
     assert [one["total_messages"] for one in listed["dialogues"]] == [messages]
-    found = asked("findings", "--as-of", moment, "--json", "--url", url).json()
+    found = asked("findings", "--as-of", moment, "--json", "--url", only_read).json()
     stalled = moment.startswith("2100")  # nobody will have answered by then
     assert found["total"] == messages // 2 + stalled
-    counted = asked("deliveries", "--as-of", moment, "--json", "--url", url).json()
+    counted = asked("deliveries", "--as-of", moment, "--json", "--url", only_read).json()
     assert counted["external"]["accepted"] == messages
-    minutes = asked("timeline", "--kind", "live", "--as-of", moment, "--json", "--url", url).json()["minutes"]
+    minutes = asked("timeline", "--kind", "live", "--as-of", moment, "--json", "--url", only_read).json()[
+        "minutes"
+    ]
     assert sum(one["internal_to_external"] for one in minutes) == messages
 
 
@@ -152,7 +164,7 @@ def test_questions_as_of_a_moment(url: str, moment: str, messages: int) -> None:
         ("6", "is 6; the log ends at 5"),
     ],
 )
-def test_moment_that_cannot_be_is_refused(url: str, moment: str, says: str) -> None:
-    refused = asked("metrics", "--as-of", moment, "--url", url)
+def test_moment_that_cannot_be_is_refused(only_read: str, moment: str, says: str) -> None:
+    refused = asked("metrics", "--as-of", moment, "--url", only_read)
     assert refused.status == 2
     assert says in " ".join(refused.err.replace("│", " ").split())

@@ -27,7 +27,7 @@ from domain.dialogue import Kind
 from interface.study import KNOWN, figure, figures, in_two, strip, study_table
 from interface.study_document import study_document
 from tests.processes import python
-from tests.terminal import Ended, asked, callosum, on_a_terminal
+from tests.terminal import Ended, asked, asked_on_a_terminal
 
 HOSTILE = "красный | <b>x</b>\x1b[31m"
 """A value that would break a table, be markup, or colour the terminal."""
@@ -53,7 +53,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("study")
     lines = [*map(run, range(30)), {"messages": [{"role": "user", "content": "Hello?"}]}]
     (directory / "runs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert callosum("import", "runs.jsonl", directory=directory).status == 0
+    assert asked("import", f"{directory}/runs.jsonl", "--url", f"sqlite:///{directory}/callosum.db").status == 0
     return directory
 
 
@@ -175,8 +175,8 @@ def test_what_cannot_be_studied_is_said_in_a_sentence(url: str, arguments: list[
     assert "\x1b" not in refused.err
 
 
-def test_it_fits_the_terminal(directory: Path) -> None:
-    check_fits(on_a_terminal("study", "--outcome", "won", directory=directory, columns=80), 80)
+def test_it_fits_the_terminal(url: str) -> None:
+    check_fits(asked_on_a_terminal("study", "--outcome", "won", "--url", url, columns=80), 80)
 
 
 @pytest.mark.parametrize(("outcome", "columns"), [("score", 80), ("won", 120)])

@@ -9,7 +9,7 @@ from math import isclose
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus_callosum import CorpusCallosum, DeliveryMetrics, Durations, Settings, Tract, TractDeliveries
@@ -26,6 +26,7 @@ from projections.model import read_checkpoint
 from projections.models import ReadModels
 from tests.deliveries import SHORT, following, message, outcomes, say
 from tests.deliveries import settled as until_settled
+from tests.examples import few
 from tests.memory_log import (
     NOON,
     MemoryLog,
@@ -337,7 +338,7 @@ def flat(told: TractDeliveries) -> dict[str, object]:
     return {**fields, "wait_ms": times(told.wait_ms), "settle_ms": times(told.settle_ms)}
 
 
-@settings(max_examples=30, deadline=None)
+@few
 @given(histories(), st.integers(1, 5))
 def test_figures_are_those_of_a_recount_in_batches_of_any_size(history: list[Event], page: int) -> None:
     told, rows = folded(*history)

@@ -399,14 +399,14 @@ async def survived_by_processes(url: str, *, messages: int, each: int, kills: in
 
 async def test_every_message_is_acked_once_however_many_consumers_are_killed(lasting_url: str) -> None:
     """Producers, too."""
-    await survived_by_processes(lasting_url, messages=1000, each=2, kills=4)
+    await survived_by_processes(lasting_url, messages=400, each=2, kills=2)
 
 
 async def test_every_message_is_acked_once_however_many_tasks_are_cancelled(lasting_url: str) -> None:
-    async with service(lasting_url, capacity=200) as callosum:
-        tasks = Tasks(callosum, 250, await opened(callosum))
-        life = await survive(callosum, tasks, messages=1000, each=4, kills=20)
-    life.check(tasks.receipts, 1000)
+    async with service(lasting_url, capacity=60) as callosum:
+        tasks = Tasks(callosum, 100, await opened(callosum))
+        life = await survive(callosum, tasks, messages=400, each=4, kills=10)
+    life.check(tasks.receipts, 400)
 
 
 @pytest.mark.stress

@@ -4,7 +4,7 @@ from itertools import groupby
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.balanced_dialogue import balanced_dialogue
@@ -129,13 +129,11 @@ ways = st.lists(
 ).map(lambda runs: [way for run in runs for way in run])
 
 
-@settings(deadline=None)
 @given(ways, st.integers(2, 12))
 def test_monologue_agrees_with_its_definition(directions: list[Direction], messages: int) -> None:
     assert found(Monologue(messages=messages), directions) == monologues(directions, messages)
 
 
-@settings(deadline=None)
 @given(ways, st.integers(2, 20), st.sampled_from([0.5, 0.57, 0.6, 0.8, 0.9]))
 def test_dominance_agrees_with_its_definition(directions: list[Direction], window: int, share: float) -> None:
     assert found(Dominance(window=window, share=share), directions) == dominances(directions, window, share)
@@ -150,7 +148,6 @@ thresholds = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(ways, max_size=6), thresholds)
 def test_run_in_any_split_is_found_in_as_its_messages_are(
     runs: list[list[Direction]], thresholds: PatternSettings

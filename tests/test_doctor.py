@@ -21,7 +21,7 @@ from infrastructure.redis_streams.fitness import Server, advice, vital
 from infrastructure.redis_streams.private_server import PrivateServer
 from infrastructure.sqlite import checks as sqlite_checks
 from tests.servers import PrivateServerFactory
-from tests.terminal import callosum, on_a_terminal
+from tests.terminal import asked, asked_on_a_terminal, callosum
 
 OK, WARNING, REFUSED = Severity.OK, Severity.WARNING, Severity.REFUSED
 
@@ -415,27 +415,26 @@ class TestTheCommand:
         assert "hidden" not in ended.out
         assert "\x1b" not in ended.out
 
-    def test_warnings_are_no_failure(self, tmp_path: Path) -> None:
-        ended = callosum("doctor", "--json", "--url", "sqlite://", directory=tmp_path)
+    def test_warnings_are_no_failure(self) -> None:
+        ended = asked("doctor", "--json", "--url", "sqlite://")
 
         assert (ended.status, ended.err) == (0, "")
         assert ended.json()["findings"][0]["severity"] == "warning"
         assert ended.json()["facts"] == {"sqlite": sqlite3.sqlite_version}
 
-    def test_a_server_that_is_away_is_one_sentence(
-        self, private_server: PrivateServerFactory, tmp_path: Path
-    ) -> None:
+    def test_a_server_that_is_away_is_one_sentence(self, private_server: PrivateServerFactory) -> None:
         server = private_server()
         server.kill()
 
-        ended = callosum("doctor", CALLOSUM_URL=server.tcp_url, directory=tmp_path)
+        ended = asked("doctor", CALLOSUM_URL=server.tcp_url)
 
         assert (ended.status, ended.out) == (2, "")
         assert ended.err.startswith(f"callosum: Redis at redis://127.0.0.1:{server.port}: ")
         assert ended.err.count("\n") == 1
 
-    def test_long_findings_wrap_below_themselves(self, tmp_path: Path) -> None:
-        lines = on_a_terminal("doctor", "--url", "sqlite:///log.db", directory=tmp_path, columns=60)
+    def test_long_findings_wrap_below_themselves(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        lines = asked_on_a_terminal("doctor", "--url", "sqlite:///log.db", columns=60)
 
         assert max(map(len, lines)) <= 60
         [first] = [number for number, line in enumerate(lines) if "durability" in line]

@@ -18,7 +18,6 @@ from tests.processes import ROOT
 
 SENDERS = 64
 DIALOGUES = 100
-MESSAGES = 10_000
 MOST_LAG = 0.010
 """Seconds."""
 
@@ -51,17 +50,19 @@ class LagWatch:
         return sorted(self.lags)[int(share * (len(self.lags) - 1))]
 
 
-def _says(dialogues: list[UUID], seed: int) -> Iterator[tuple[UUID, dict[str, Any]]]:
+def _says(dialogues: list[UUID], seed: int, messages: int) -> Iterator[tuple[UUID, dict[str, Any]]]:
     """What one sender says where; the same again for the same seed, so that nobody has to keep it."""
     chance = random.Random(seed)  # a test's seed, no secret
-    for number in range(MESSAGES // SENDERS + 1):
+    for number in range(messages // SENDERS):
         yield chance.choice(dialogues), {"number": number, "noise": chance.random()}
 
 
-async def _sender(callosum: CorpusCallosum, name: str, dialogues: list[UUID], seed: int) -> list[Receipt]:
+async def _sender(
+    callosum: CorpusCallosum, name: str, says: Iterator[tuple[UUID, dict[str, Any]]]
+) -> list[Receipt]:
     return [
         await callosum.send(dialogue, source=Tract.INTERNAL, target=Tract.EXTERNAL, sender=name, payload=payload)
-        for dialogue, payload in _says(dialogues, seed)
+        for dialogue, payload in says
     ]
 
 
@@ -79,9 +80,10 @@ async def _mistaken(callosum: CorpusCallosum, dialogues: list[UUID], stop: async
 
 
 class Traffic:
-    """What came of 10,000 messages of 64 senders over 100 dialogues, with refused ones in between."""
+    """What came of so many messages of 64 senders over 100 dialogues, with refused ones in between."""
 
-    def __init__(self) -> None:
+    def __init__(self, messages: int) -> None:
+        self.messages = messages
         self.dialogues: list[UUID] = []
         self.receipts: list[list[Receipt]] = []
         self.refused = 0
@@ -93,14 +95,18 @@ class Traffic:
         stop = asyncio.Event()
         mistaken = asyncio.create_task(_mistaken(callosum, self.dialogues, stop))
         async with self.watch:
-            senders = (_sender(callosum, f"sender {n}", self.dialogues, seed=n) for n in range(SENDERS))
+            senders = (_sender(callosum, f"sender {n}", self.says(n)) for n in range(SENDERS))
             self.receipts = await asyncio.gather(*senders)
         stop.set()
         self.refused = await mistaken
 
+    def says(self, sender: int) -> Iterator[tuple[UUID, dict[str, Any]]]:
+        return _says(self.dialogues, sender, self.messages)
 
-async def test_ten_thousand_messages_of_64_senders_are_each_where_the_receipt_says(lasting_url: str) -> None:
-    traffic = Traffic()
+
+@pytest.mark.parametrize("messages", [1920, pytest.param(9600, marks=pytest.mark.stress)])
+async def test_messages_of_64_senders_are_each_where_the_receipt_says(lasting_url: str, messages: int) -> None:
+    traffic = Traffic(messages)
     async with CorpusCallosum.open(settings=Settings(url=lasting_url, capacity=0)) as callosum:
         await traffic.run(callosum)
         recorded = {
@@ -109,11 +115,11 @@ async def test_ten_thousand_messages_of_64_senders_are_each_where_the_receipt_sa
             async for spoken in callosum.transcript(dialogue)
         }
         checked = await callosum.verify()
-    assert len(recorded) == checked.messages == SENDERS * (MESSAGES // SENDERS + 1)
+    assert len(recorded) == checked.messages == messages
     assert checked.problem is None
     assert traffic.refused > 0
     for seed, receipts in enumerate(traffic.receipts):
-        for receipt, (dialogue, payload) in zip(receipts, _says(traffic.dialogues, seed), strict=True):
+        for receipt, (dialogue, payload) in zip(receipts, traffic.says(seed), strict=True):
             spoken = recorded[dialogue, receipt.sequence]
             assert receipt == Receipt(dialogue, spoken.sequence, spoken.position)
             assert (spoken.sender, spoken.payload) == (f"sender {seed}", payload)
@@ -131,7 +137,7 @@ def settle_down() -> Iterator[Callable[[], None]]:
 
 
 async def lags(path: Path, settle_down: Callable[[], None]) -> LagWatch:
-    traffic = Traffic()
+    traffic = Traffic(9600)
     async with CorpusCallosum.open(settings=Settings(url=f"sqlite:///{path}", capacity=0)) as callosum:
         settle_down()
         await traffic.run(callosum)

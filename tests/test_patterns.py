@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.detectors import PATTERNS, Detectors
@@ -209,7 +209,6 @@ runs_said = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(runs_said, st.randoms(use_true_random=False))
 def test_repetition_of_runs_is_that_of_their_messages(runs: list[list[int]], random: Any) -> None:
     whole, single = Repetition(), Repetition()

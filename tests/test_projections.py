@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 from eventsourcing.persistence import OperationalError as LogOperationalError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.dialogue import Dialogue, Kind
@@ -30,6 +30,7 @@ from projections.model import Checkpoint, CheckpointMovedError
 from projections.models import ReadModels
 from projections.runner import Runner
 from projections.states import CHUNK
+from tests.examples import few
 from tests.memory_log import (
     NOON,
     MemoryLog,
@@ -105,7 +106,7 @@ def models(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ReadModel
     models.close()
 
 
-@settings(max_examples=25, deadline=None)
+@few
 @given(histories, st.integers(1, 5))
 def test_fold_is_the_same_in_batches_of_any_size(history: list[Happening], page: int) -> None:
     whole, pages = MemoryLog(), MemoryLog(page=page)
@@ -114,7 +115,7 @@ def test_fold_is_the_same_in_batches_of_any_size(history: list[Happening], page:
     assert folded(pages, head) == folded(whole, head)
 
 
-@settings(max_examples=25, deadline=None)
+@few
 @given(histories, st.integers(1, 5), st.integers(1, 30))
 def test_fold_of_whole_runs_is_that_of_one_message_after_the_other(
     history: list[Happening], page: int, at_once: int

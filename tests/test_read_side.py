@@ -228,7 +228,7 @@ async def test_members_may_be_given_by_name(callosum: CorpusCallosum) -> None:
 
 
 async def test_many_queries_at_close_leave_nothing_open(tmp_path: Path) -> None:
-    for number in range(5):
+    for number in range(3):
         async with CorpusCallosum.open(f"sqlite:///{tmp_path}/{number}.db") as callosum:
             await callosum.consciousness_metrics()
             queries = [asyncio.create_task(callosum.consciousness_metrics(at_least=0)) for _ in range(40)]

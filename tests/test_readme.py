@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import ROOT, python
+from tests.terminal import asked
 
 README = (ROOT / "README.md").read_text()
 
@@ -27,7 +28,8 @@ def test_the_examples_print_what_the_readme_says(program: str, printed: str, tmp
     assert done.stdout == printed
 
 
-def test_the_three_minutes_are_as_the_readme_says(tmp_path: Path) -> None:
+def test_the_three_minutes_are_as_the_readme_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     said = [{"role": "user", "content": "Book a flight."}, {"role": "assistant", "content": "Where to?"}]
     runs = [{"reward": 1.0, "messages": said}, {"reward": 0.0, "messages": said * 3}]
     (tmp_path / "runs.jsonl").write_text("".join(json.dumps(run) + "\n" for run in runs))
@@ -35,11 +37,10 @@ def test_the_three_minutes_are_as_the_readme_says(tmp_path: Path) -> None:
     for line in [line for block in _blocks("console") for line in block.splitlines() if "bin/callosum" in line]:
         words = shlex.split(line.partition("bin/callosum")[2])
         if words[0] == "transcript":
-            listed = python("-m", "interface.cli", "dialogues", "--json", cwd=tmp_path)
-            words[1] = json.loads(listed.stdout)["dialogues"][0]["dialogue"][:4]
-        done = python("-m", "interface.cli", *words, cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (0, ""), line
-        printed[words[0]] = done.stdout
+            words[1] = asked("dialogues", "--json").json()["dialogues"][0]["dialogue"][:4]
+        ended = asked(*words)
+        assert (ended.status, ended.err) == (0, ""), line
+        printed[words[0]] = ended.out
     assert "2 dialogues with 8 messages" in printed["import"]
     assert "reward" in printed["dialogues"]
     assert "echo_loop" in printed["findings"]

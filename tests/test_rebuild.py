@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from projections.consciousness import Consciousness
@@ -19,6 +19,7 @@ from projections.model import CheckpointMovedError, Stored
 from projections.models import Generation, ReadModels, State
 from projections.rebuild import Verdict, rebuild, rollback
 from projections.tables import Rows
+from tests.examples import few
 from tests.memory_log import MemoryLog, answer, ask, conveyed, dump, opened, queries, runner_of, running
 from tests.test_projections import Happening, folded, histories, small, written
 
@@ -41,7 +42,7 @@ def log() -> MemoryLog:
     return log
 
 
-@settings(max_examples=20, deadline=None)
+@few
 @given(histories, st.integers(1, 5))
 def test_rebuilt_read_model_equals_the_live_one_of_any_history(history: list[Happening], page: int) -> None:
     log, models = MemoryLog(page=page), ReadModels()

@@ -126,7 +126,7 @@ async def _two_runners(url: str, seconds: float) -> None:
 
 
 async def test_two_runners_on_one_database_fold_every_event_once(lasting_url: str) -> None:
-    await _two_runners(lasting_url, 1.5)
+    await _two_runners(lasting_url, 0.7)
 
 
 @pytest.mark.stress

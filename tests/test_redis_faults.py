@@ -450,11 +450,11 @@ def until_noticed(log: LogRecorder) -> None:
         pass
 
 
-def slow_to_load(private_server: PrivateServerFactory) -> PrivateServer:
-    """A server that takes some tenths of a second to load its file, and answers meanwhile."""
+def slow_to_load(private_server: PrivateServerFactory, fillers: int = 100) -> PrivateServer:
+    """A server that takes 5 ms for each of the fillers to load its file, and answers meanwhile."""
     server = private_server(key_load_delay="5000", loading_process_events_interval_bytes="1024")
     with redis.Redis.from_url(server.url) as client:
-        client.mset({f"filler {number}": randbytes(2000) for number in range(100)})
+        client.mset({f"filler {number}": randbytes(2000) for number in range(fillers)})
         client.bgrewriteaof()  # it answers while it loads a base file; while it repeats commands, hardly
         while (state := client.info("persistence"))["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"]:
             pass

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.measures import EmergenceSettings, Episode
@@ -62,7 +62,6 @@ def batches_of(events: Sequence[tuple[int, Sequence[Told]]], sizes: Sequence[int
     return batches
 
 
-@settings(deadline=None)
 @given(events, st.lists(st.integers(1, 4), max_size=5), emergence)
 def test_measures_of_runs_are_those_of_their_messages(
     events: list[tuple[int, list[Told]]], sizes: list[int], rules: EmergenceSettings
@@ -81,7 +80,6 @@ def test_measures_of_runs_are_those_of_their_messages(
         assert list(map(encode, whole)) == list(map(encode, single))
 
 
-@settings(deadline=None)
 @given(events, st.lists(st.integers(1, 4), max_size=5), st.data())
 def test_answers_of_runs_are_those_of_their_messages(
     events: list[tuple[int, list[Told]]], sizes: list[int], data: st.DataObject

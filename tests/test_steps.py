@@ -22,11 +22,11 @@ MEASURES = (
 )
 
 
-async def _talk(callosum: CorpusCallosum) -> list[UUID]:
+async def _talk(callosum: CorpusCallosum, events: int = 60) -> list[UUID]:
     """Two dialogues in each other's way: turns, runs, echoes, messages within a tract, an end."""
     chance = random.Random(7)
     dialogues = [await callosum.open_dialogue(f"subject {number}") for number in range(2)]
-    for number in range(60):
+    for number in range(events):
         batch = []
         for _ in range(chance.choice((1, 4, 4, 8))):
             source = chance.choice(tuple(Tract))
@@ -82,7 +82,7 @@ async def test_every_step_has_the_figures_of_a_query_as_of_it(projecting: Corpus
 async def test_steps_go_by_the_thresholds_that_are_set(tmp_path: Path) -> None:
     settings = Settings(url=f"sqlite:///{tmp_path}/callosum.db", patterns={"monologue_messages": 3})
     async with CorpusCallosum.open(settings=settings) as callosum:
-        await _talk(callosum)
+        await _talk(callosum, events=20)
         steps = [step async for step in callosum.steps()]
         assert any(finding.pattern == "monologue" for step in steps for finding in step.measures.findings)
         await _compare(callosum, steps)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus_callosum import CorpusCallosum, InvalidCommandError, Minute, MinuteList, Tract
@@ -20,6 +20,7 @@ from projections.errors import ProjectionFailedError
 from projections.models import ReadModels
 from projections.timeline import Timeline, minute_of, timeline
 from tests.deliveries import following, say
+from tests.examples import few
 from tests.memory_log import (
     NOON,
     MemoryLog,
@@ -207,7 +208,7 @@ steps: st.SearchStrategy[Callable[[], Dialogue.Event | Consumer.Event]] = st.one
 )
 
 
-@settings(max_examples=25, deadline=None)
+@few
 @given(st.lists(st.tuples(st.integers(0, 2 * MINUTE), steps), max_size=20), st.integers(1, 5))
 def test_figures_are_those_of_a_recount_in_batches_of_any_size(
     history: list[tuple[int, Callable[[], Dialogue.Event | Consumer.Event]]], page: int

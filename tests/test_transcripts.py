@@ -301,7 +301,7 @@ chats = st.builds(
     extras,
     st.lists(chat_messages, min_size=1, max_size=6),
 )
-several = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+several = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def reordered(value: Any) -> Any:
