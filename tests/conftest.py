@@ -36,8 +36,8 @@ ON_EVERY_SERVER = re.compile(r"test_(redis_refusals|layouts|permits)\.py")
 
 ON_THE_FIRST_SERVER = re.compile(
     r"test_(admission|capacity|cli_stores|dead_letters|delivery_faults|delivery_processes|demo|doctor|durability"
-    r"|gates|linearizability|lost_tail|offers|operations|ordered|private_server|proxy|redis_\w+|settling"
-    r"|shedding|subscription)\.py"
+    r"|gates|linearizability|lost_tail|offers|operations|ordered|private_server|proxy|rebuild_stores|redis_\w+"
+    r"|settling|shedding|subscription)\.py"
     r"|test_follow_gap\.py::TestAFollowerWhoseServer"
     r"|test_export\.py::test_a_live_log_comes_back_whole.*sqlite file.*jsonl"
     r"|test_reactive_streams\.py::test_a_subscriber_never_holds_more_than_it_asked_for"

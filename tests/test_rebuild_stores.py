@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
@@ -16,6 +16,7 @@ from application.settings import IN_MEMORY
 from corpus_callosum import CorpusCallosum, Message, Priority, Settings, Subscription, Tract, Verdict
 from projections.fold import Projection
 from tests.conftest import STORES, url_of
+from tests.examples import few
 from tests.memory_log import folded_up_to, rows_of
 
 CHOICES = 12
@@ -110,7 +111,7 @@ async def rebuilt(url: str, history: list[tuple[str, int, int]]) -> None:
 
 
 @pytest.mark.parametrize("store", STORES)
-@settings(max_examples=12, deadline=None)
+@few
 @given(history=histories)
 def test_rebuild_of_a_random_history_equals_what_was_folded_live(
     store: str, history: list[tuple[str, int, int]]
