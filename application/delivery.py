@@ -27,7 +27,7 @@ from domain.tract import Tract
 if TYPE_CHECKING:
     from application.subscription import Subscription
 
-__all__ = ["Delivery", "DeliverySettings", "End", "Held"]
+__all__ = ["Delivery", "DeliverySettings", "End", "Held", "Lease"]
 
 _LONGEST: Final = 30 * 86_400
 """Seconds of the longest delay."""
@@ -41,7 +41,8 @@ class DeliverySettings:
 
     Attributes:
         ack_wait: seconds in which a delivery must be settled. All that is handed out at once has one lease, so as
-            many as are asked for must be handled within it, or say that they are in progress.
+            many as are asked for must be handled within it, or say that they are in progress. What has not been
+            iterated over by then goes to somebody else unseen.
         max_deliver: attempts after which a message is a dead letter.
         backoff, most_backoff: seconds before the second attempt after a `nak`, doubling up to the most; the wait
             is anything up to that, at random.
@@ -64,11 +65,23 @@ class DeliverySettings:
         return random.uniform(0, min(self.most_backoff, doubled))  # noqa: S311  # no secret
 
 
+class Lease(msgspec.Struct):
+    """Of all that was handed out together.
+
+    Attributes:
+        name: as the store knows it.
+        until: of `time.monotonic`, when it ends, unless it is made longer; the store's clock decides.
+    """
+
+    name: str
+    until: float
+
+
 class Held(msgspec.Struct, frozen=True):
     """A message that was handed out, the lease it is held under, and the generation of the circuit then."""
 
     tract: Tract
-    lease: str
+    lease: Lease
     handed: Handed
     message: RecordedMessage
     generation: int = 0
@@ -79,7 +92,7 @@ class Held(msgspec.Struct, frozen=True):
         return (
             Settlement(
                 self.tract,
-                self.lease,
+                self.lease.name,
                 self.handed.slot,
                 self.handed.attempt,
                 end.then,
@@ -198,6 +211,11 @@ class Delivery:
         """It takes longer: all that was handed out with it has `ack_wait` from now."""
         if self._settled or not await self._subscription.extend(self._held.lease):
             raise self._held.lost
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether its lease has ended: it goes, or went, to somebody else."""
+        return monotonic() >= self._held.lease.until
 
     def begin(self) -> None:
         """It is in the hands of who iterates, from now on."""

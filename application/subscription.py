@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import count
 from threading import Lock
+from time import monotonic
 from types import TracebackType
 from typing import Final, Self, TypeVar
 from uuid import UUID, uuid4
@@ -22,7 +23,7 @@ from eventsourcing.persistence import OperationalError, PersistenceError
 from application.bells import Bells
 from application.commands import Command, Join, Leave, Settle
 from application.commit import Writer
-from application.delivery import Delivery, DeliverySettings, End, Held
+from application.delivery import Delivery, DeliverySettings, End, Held, Lease
 from application.inbox import Offer, Settlement, Take, Taken, Then
 from application.log import DialogueLog
 from application.reading import Reader, messages_at
@@ -90,6 +91,7 @@ class Subscription:
         subscription = uuid4().hex
         self._leases = (f"{subscription}-{number}" for number in count())
         self._lease = next(self._leases)
+        self._offered = 0.0
         self.left = True  # whether there may be more than was asked for
         self._claiming = Lock()
         self._claimed = False
@@ -180,17 +182,21 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Delivery:
-        while self._cancelled or self._to_be_had < 1:
-            if self._error is not None:
-                raise self._error
-            if self._cancelled:
-                raise StopAsyncIteration
-            await self._wait_for_one()
-        delivery = self._ready.popleft()
-        if len(self._ready) == _MOST_READY // 2:
-            self._look_soon()
-        delivery.begin()
-        return delivery
+        while True:
+            while self._cancelled or self._to_be_had < 1:
+                if self._error is not None:
+                    raise self._error
+                if self._cancelled:
+                    raise StopAsyncIteration
+                await self._wait_for_one()
+            delivery = self._ready.popleft()
+            if len(self._ready) == _MOST_READY // 2:
+                self._look_soon()
+            if not delivery.has_expired:
+                delivery.begin()
+                return delivery
+            self._in_hand -= 1  # it has waited here for too long, and is somebody else's by now
+            self._add_credit(1)
 
     async def _wait_for_one(self) -> None:
         waiter = asyncio.get_running_loop().create_future()
@@ -274,6 +280,7 @@ class Subscription:
 
     def offer(self, settled: int = 0) -> Offer:
         demand = self._demand(settled)
+        self._offered = monotonic()
         return Offer(Take(self.tract, self.name, self._generation, self._lease, demand, self._ack_wait))
 
     def _demand(self, settled: int) -> int:
@@ -281,8 +288,12 @@ class Subscription:
         wanted = self._credit + (settled if self._replenished else 0)
         return max(0, min(wanted, _MOST_AT_ONCE, _MOST_READY - len(self._ready)))
 
-    async def extend(self, lease: str) -> bool:
-        return await self._reader.call(self._inbox.extend, self.tract, lease, self._ack_wait)
+    async def extend(self, lease: Lease) -> bool:
+        until = monotonic() + self.settings.ack_wait
+        extended = await self._reader.call(self._inbox.extend, self.tract, lease.name, self._ack_wait)
+        if extended:
+            lease.until = until
+        return extended
 
     @property
     def consumer(self) -> UUID:
@@ -311,7 +322,8 @@ class Subscription:
             messages = messages_at(self._log, slots, offer.taken.entries)
         except Exception as error:  # noqa: BLE001  # likewise
             return partial(self._fail, error)
-        lease, generation = offer.take.lease, offer.taken.generation
+        lease = Lease(offer.take.lease, self._offered + self.settings.ack_wait)
+        generation = offer.taken.generation
         held = [
             Held(self.tract, lease, handed, messages[handed.slot], generation) for handed in offer.taken.handed
         ]

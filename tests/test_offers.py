@@ -241,7 +241,7 @@ async def test_what_an_append_of_unknown_outcome_gave_is_taken_again(
                 else:
                     await say(callosum, dialogue, "x")
                 delivery = await following(subscription)
-                assert (proxy.cuts, delivery.attempt, delivery._held.lease) == (1, 1, lease)
+                assert (proxy.cuts, delivery.attempt, delivery._held.lease.name) == (1, 1, lease)
                 await delivery.ack()
             assert len(await settled(callosum, 1)) == 1
 

@@ -125,6 +125,22 @@ class TestSettling:
             await delivery.ack()
         assert [o.attempt for o in await outcomes(callosum)] == [1]
 
+    @pytest.mark.parametrize("demand", [2, 0])
+    async def test_what_has_waited_for_longer_than_its_lease_is_not_given_to_who_iterates(
+        self, callosum: CorpusCallosum, dialogue: UUID, demand: int
+    ) -> None:
+        await say(callosum, dialogue, "first", "second")
+        async with callosum.subscribe(Tract.EXTERNAL, "slow", demand=demand, delivery=SHORT) as slow:
+            if demand == 0:
+                slow.request(2)
+            first = await following(slow)
+            await asyncio.sleep(SHORT.ack_wait)
+            again = await following(slow)
+            assert (first.attempt, again.attempt) == (1, 2)
+            await again.ack()
+            with pytest.raises(LeaseLostError):
+                await first.ack()
+
     async def test_attempts_whose_leases_are_lost_count_too(
         self, callosum: CorpusCallosum, dialogue: UUID
     ) -> None:
