@@ -26,6 +26,8 @@ RECORDER: Final = "application/recorder.py"
 DATASTORE: Final = "infrastructure/sqlite/datastore.py"
 RECORDERS: Final = "infrastructure/sqlite/recorders.py"
 RUNNER: Final = "projections/runner.py"
+SUBSCRIBED: Final = "tests/test_subscription.py::TestASubscription"
+ENDING: Final = "tests/test_settling.py::TestSettling"
 MODEL: Final = "projections/model.py"
 FOLDING: Final = "projections/folding.py"
 REBUILD: Final = "projections/rebuild.py"
@@ -193,7 +195,7 @@ MUTATIONS: Final = (
     Mutation(
         "let-a-few-messages-overtake",
         "application/callosum.py",
-        "        if len(messages) <= FEW and dialogue not in self._turns:",
+        "        if len(messages) <= FEW and not (self._turns and dialogue in self._turns):",
         "        if len(messages) <= FEW:",
         (f"{SERVICE}::TestSending::test_a_large_batch_is_not_overtaken_in_its_dialogue",),
     ),
@@ -762,7 +764,7 @@ MUTATIONS: Final = (
         (
             f"{IN_FILE}::test_what_is_settled_never_comes_back",
             f"{IN_FILE}::test_a_delivery_is_settled_once",
-            "tests/test_settling.py::TestSettling::test_what_is_acked_never_comes_back",
+            f"{ENDING}::test_what_is_acked_never_comes_back",
         ),
     ),
     Mutation(
@@ -772,7 +774,7 @@ MUTATIONS: Final = (
         "    if full or shut:\n",
         (
             f"{IN_FILE}::test_a_delivery_is_settled_once",
-            "tests/test_settling.py::TestSettling::test_what_is_not_settled_in_time_goes_to_another",
+            f"{ENDING}::test_what_is_not_settled_in_time_goes_to_another",
         ),
     ),
     Mutation(
@@ -780,7 +782,7 @@ MUTATIONS: Final = (
         COMMANDS,
         "        settling.consumer.check()  # or",
         "        # or",
-        ("tests/test_settling.py::TestSettling::test_who_has_left_settles_nothing_and_says_nothing",),
+        (f"{ENDING}::test_who_has_left_settles_nothing_and_says_nothing",),
     ),
     Mutation(
         "hand-out-whole-runs",
@@ -816,9 +818,23 @@ MUTATIONS: Final = (
     Mutation(
         "believe-that-an-offer-gave-nothing",
         SUBSCRIPTION,
-        "self._end_claim() or taken is None or (",
-        "self._end_claim() or (",
+        "self._end_claim() or taken is None or more:",
+        "self._end_claim() or more:",
         (f"{OFFERS}::test_what_an_append_of_unknown_outcome_gave_is_taken_again",),
+    ),
+    Mutation(
+        "take-what-was-not-asked-for-for-held-back",
+        SUBSCRIPTION,
+        " and (len(held) > 0 or asked == 0)",
+        " and len(held) > 0",
+        (f"{SUBSCRIBED}::test_what_is_asked_for_while_it_looks_without_demand_is_looked_for_again",),
+    ),
+    Mutation(
+        "give-what-has-waited-beyond-its-lease",
+        SUBSCRIPTION,
+        "            if not delivery.has_expired:\n",
+        "            if delivery is not None:\n",
+        (f"{ENDING}::test_what_has_waited_for_longer_than_its_lease_is_not_given_to_who_iterates",),
     ),
     Mutation(
         "miss-the-bell-while-an-append-takes",
