@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -35,7 +36,13 @@ class Echo:
 
 
 async def ask(
-    callosum: CorpusCallosum, dialogue: UUID, payload: object, *, within: float = 5, key: str | None = None
+    callosum: CorpusCallosum,
+    dialogue: UUID,
+    payload: object,
+    *,
+    within: float = 5,
+    key: str | None = None,
+    **fields: Any,
 ) -> RecordedMessage:
     return await callosum.ask(
         dialogue,
@@ -45,6 +52,7 @@ async def ask(
         payload=payload,
         timeout=within,
         idempotency_key=key,
+        **fields,
     )
 
 
@@ -62,17 +70,8 @@ class TestAsking:
         async with bounded(url, 1) as callosum:
             dialogue = await callosum.open_dialogue("full")
             await say(callosum, dialogue, "before")
-            asking = asyncio.create_task(
-                callosum.ask(
-                    dialogue,
-                    source=Tract.INTERNAL,
-                    target=Tract.EXTERNAL,
-                    sender="planner",
-                    payload="ping",
-                    priority=Priority.HIGH,
-                    when_full=when_full,
-                )
-            )
+            asked = ask(callosum, dialogue, "ping", priority=Priority.HIGH, when_full=when_full)
+            asking = asyncio.create_task(asked)
             if isinstance(when_full, Wait):
                 await waiting(callosum, 1)
             else:

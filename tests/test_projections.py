@@ -5,7 +5,8 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from queue import Empty, Queue
-from threading import Thread
+from threading import Event, Thread
+from time import monotonic
 from uuid import UUID
 
 import pytest
@@ -408,6 +409,34 @@ def test_runner_goes_on_without_rest_until_the_log_ends(
     with running(runner, log):
         while next_after(0, reached) != 6:
             pass
+
+
+class Rests(Event):
+    """Of a runner: notes until when it would rest, and does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.until: Queue[float] = Queue()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.until.put(monotonic() + timeout)
+        return True
+
+
+def test_runners_rest_until_the_same_moments(models: ReadModels, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_module, "_REST", 600.0)
+    log = Awaited()
+    runner, rests = runner_of(log, models), Rests()
+    monkeypatch.setattr(runner, "_hurried", rests)
+    with running(runner, log):
+        for position in range(3):
+            log.is_waited_for(position)
+            assert log.append(opened(UUID(int=position))) == position + 1
+        quiet, *rested = [rests.until.get(timeout=20) for _ in range(3)]
+    assert quiet <= monotonic()
+    for moment in rested:
+        assert (moment + 1) % 600 < 6
 
 
 def test_runner_gives_way_until_somebody_waits_for_it(models: ReadModels) -> None:
