@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 OUTCOME := reward
 
-# Tests start many processes, which start twice as fast where Python may keep what it compiles.
+# Tests start many processes, each of which would compile the project anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test lint check stress bench mutate docs study screenshots clean

@@ -145,7 +145,7 @@ class CorpusCallosum(Questions, History):
 
     async def _put(self, parts: Parts, dialogue: UUID, messages: Sequence[Message], asks: bool) -> Said:
         writer = parts.writer
-        # Nobody is half-way with this dialogue, or with any: finding no weak value takes 1 µs.
+        # Nobody is half-way with this dialogue; as a rule with none, which a weak dictionary tells sooner.
         if len(messages) <= FEW and not (self._turns and dialogue in self._turns):
             command = Convey(dialogue, *stamped_few(messages), asks=asks)
             return command, writer.submit(command)

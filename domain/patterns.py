@@ -105,7 +105,7 @@ def canonical(payload: Payload) -> bytes:
 
 
 def all_canonical(payloads: Sequence[Payload]) -> list[bytes]:
-    """The same of many, in a third of the time where there is no chat."""
+    """The same of many, without looking into each where there is no chat."""
     if b"role" in _encode(payloads):
         return list(map(canonical, payloads))
     return list(map(_encode, payloads))

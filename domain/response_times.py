@@ -132,7 +132,7 @@ class ResponseTimes(msgspec.Struct, array_like=True):
 
 
 def total(times: Sequence[ResponseTimes]) -> ResponseTimes:
-    """What one has that is told all that these were told: `merge` for many, in a fifth of the time."""
+    """What one has that is told all that these were told: `merge` for many at once."""
     counts: dict[int, int] = {}
     for each in times:
         for bucket, count in zip(each.buckets, each.counts, strict=True):
