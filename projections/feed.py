@@ -63,8 +63,11 @@ class Feed:
             return page
 
     def _kept(self, place: tuple[int, bytes]) -> Page:
-        if (page := self._pages.get(place)) is not None:
-            return page
+        """What follows there in memory, but for an event that could not be read: by now it may be readable."""
+        page = self._pages.get(place) or self._rest_of_one(place)
+        return () if page and isinstance(page[0], Unread) else page
+
+    def _rest_of_one(self, place: tuple[int, bytes]) -> Page:
         position, chain = place
         for page in self._pages.values():
             index = position - page[0].position

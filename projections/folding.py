@@ -151,7 +151,6 @@ class Folding:
         attempts = before.attempts + 1 if before is not None and before.position == event.position else 1
         trouble = Trouble(event.position, reason, attempts, failed=self._on_error is OnError.FAIL)
         self.model.report_trouble(self.checkpoint, trouble)
-        self._feed.forget()  # when it is tried again, it may be readable
         raise ProjectionFailedError(self.projection.NAME, event.position, reason, attempts) from error
 
     def _advance(self, page: Sequence[Recorded | Unread], rows: Rows, parked: Sequence[Parked]) -> None:

@@ -391,6 +391,17 @@ def test_what_follows_in_a_page_that_was_read_is_not_read_again() -> None:
     assert first.position == 1
 
 
+def test_what_could_not_be_read_is_read_again() -> None:
+    log = MemoryLog(unreadable=3)
+    log.append(opened(A), *(conveyed(A, number, ask()) for number in range(1, 4)))
+    feed = Feed(log)
+    for position in (0, 2):
+        assert isinstance(feed.after(checkpoint(log, position))[2 - position], Unread)
+    log.unreadable = None
+    third, _ = feed.after(checkpoint(log, 2))
+    assert isinstance(third, Recorded)
+
+
 def test_runner_that_has_read_the_log_to_its_end_waits_without_reading_again(models: ReadModels) -> None:
     log = Read()
     log.append(opened(A), conveyed(A, 1, ask()))
