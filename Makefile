@@ -25,8 +25,8 @@ demo: $(VENV)/runtime
 
 # Three for two cores, because tests wait: for servers, for processes, for one another.
 test: lint
-	$(BIN)/python -m pytest --no-header -q -m 'timing and not stress' $$(grep -l mark.timing tests/test_*.py)
-	$(BIN)/python -m pytest --no-header -m 'not stress and not timing' -n 3 --dist worksteal --cov --cov-fail-under=90
+	$(BIN)/python -m pytest --no-header -q -m 'timing and not stress and not slow' $$(grep -l mark.timing tests/test_*.py)
+	$(BIN)/python -m pytest --no-header -m 'not stress and not slow and not timing' -n 3 --dist worksteal --cov --cov-fail-under=90
 
 lint: $(VENV)/development
 	$(BIN)/ruff check .
@@ -38,7 +38,7 @@ check: $(VENV)/development
 	$(BIN)/python -m pytest -x -q
 
 stress: $(VENV)/development
-	$(BIN)/python -m pytest -m 'stress or hypothesis' --hypothesis-profile=long -s
+	$(BIN)/python -m pytest -m 'stress or slow or hypothesis' --hypothesis-profile=long -s
 
 bench: $(VENV)/development
 	$(BIN)/python benchmarks/bench_append.py --growth 1000000

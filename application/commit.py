@@ -39,7 +39,7 @@ __all__ = ["Writer", "commit", "retry_after"]
 
 MOST_COMMANDS: Final = 256
 MOST_BYTES: Final = 8 * 1024 * 1024
-_ANSWERS_AT_ONCE: Final = 64
+_ANSWERS_AT_ONCE: Final = 8
 _RETRY_AFTER: Final = (0.05, 0.75)
 """Seconds after which to ask again for room: anything between, or all who were refused together come together."""
 

@@ -89,6 +89,7 @@ class TestTranscript:
         }
         assert expected.items() <= second.items()
 
+    @pytest.mark.slow
     def test_the_reader_may_stop_reading(self, directory: Path, dialogue: UUID) -> None:
         with started("transcript", str(dialogue), "--full", directory=directory) as process:
             assert process.stdout is not None
@@ -117,6 +118,7 @@ class TestFollow:
         assert HARMFUL.isdisjoint(live)
         assert (process.returncode, errors) == (130, "")
 
+    @pytest.mark.slow
     def test_json_lines_of_one_dialogue(self, directory: Path, url: str, dialogue: UUID) -> None:
         [idle] = asked("dialogues", "--status", "open", "--json", "--url", url).json()["dialogues"]
         with started("follow", "--dialogue", idle["dialogue"], "--json", directory=directory) as process:

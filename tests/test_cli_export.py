@@ -165,8 +165,9 @@ class TestImporting:
         assert ended.err.endswith("The import ends here.\n")
 
     @pytest.mark.skipif(not AIRLINE.exists(), reason="the shared transcripts are not here")
-    @pytest.mark.parametrize("form", ["jsonl", "cloudevents"])
+    @pytest.mark.parametrize("form", ["jsonl", pytest.param("cloudevents", marks=pytest.mark.slow)])
     @pytest.mark.parametrize("most", [5, pytest.param(100, marks=pytest.mark.stress)])
+    @pytest.mark.slow
     def test_the_shared_transcripts_measure_the_same(self, tmp_path: Path, form: str, most: int) -> None:
         """From SQLite to Redis and back."""
         assert BINARIES, NO_SERVER
@@ -218,6 +219,7 @@ def _piped(text: str, directory: Path) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_ends_it(url: str, tmp_path: Path) -> None:
     ours, theirs = os.pipe()
     os.close(ours)

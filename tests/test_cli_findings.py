@@ -69,6 +69,7 @@ def test_following_tells_history_and_then_each_as_it_grows(tmp_path: Path, url: 
         assert process.wait(20) == 130
 
 
+@pytest.mark.slow
 def test_following_as_json_lines_tells_stalls_once(tmp_path: Path, url: str) -> None:
     dialogue = say(url, LOOP)
     impatient = {"CALLOSUM_PATTERNS": "stall_seconds=0.5"}
@@ -80,6 +81,7 @@ def test_following_as_json_lines_tells_stalls_once(tmp_path: Path, url: str) -> 
         assert json.loads(process.stdout.readline())["dialogue"] == str(other)
 
 
+@pytest.mark.slow
 def test_following_from_now_on_leaves_history_out(tmp_path: Path, url: str) -> None:
     dialogue = say(url, LOOP)
     with started("findings", "--follow", "--json", "--after", "now", directory=tmp_path) as process:

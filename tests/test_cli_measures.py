@@ -251,6 +251,7 @@ class TestTerminals:
         assert [line for line in lines if len(line) > columns] == []
         assert "…" not in "".join(lines)
 
+    @pytest.mark.slow
     def test_what_is_less_important_makes_room_and_is_named(self, directory: Path, imported: Ended) -> None:
         shown = {
             columns: on_a_terminal("dialogues", "--limit", "1", directory=directory, columns=columns)

@@ -110,6 +110,7 @@ class TestOnATerminal:
             screen.press("q")
             assert screen.process.wait(timeout=30) == 0
 
+    @pytest.mark.slow
     def test_g_goes_to_a_position(self, directory: Path) -> None:
         with at_a_terminal("replay", directory=directory) as screen:
             screen.until("position 2 ")
@@ -128,6 +129,7 @@ class TestOnATerminal:
             screen.press("q")
             assert screen.process.wait(timeout=30) == 0
 
+    @pytest.mark.slow
     def test_p_plays_to_the_end_and_pauses(self, directory: Path) -> None:
         with at_a_terminal("replay", "--speed", "50", directory=directory) as screen:
             screen.until("position 2 ")

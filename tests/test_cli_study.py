@@ -113,6 +113,7 @@ def test_an_example_can_be_read(url: str) -> None:
     assert asked("transcript", example, "--url", url).out.count("Book it.") == 3
 
 
+@pytest.mark.slow
 def test_twice_it_says_the_same(url: str) -> None:
     for form in ("--json", "--markdown"):
         assert study(url, "--outcome", "score", form).out == study(url, "--outcome", "score", form).out

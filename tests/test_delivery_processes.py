@@ -397,6 +397,7 @@ async def survived_by_processes(url: str, *, messages: int, each: int, kills: in
         return life, life.check(processes.receipts, messages)
 
 
+@pytest.mark.slow
 async def test_every_message_is_acked_once_however_many_consumers_are_killed(lasting_url: str) -> None:
     """Producers, too."""
     await survived_by_processes(lasting_url, messages=400, each=2, kills=2)

@@ -255,7 +255,13 @@ class Silent:
 
 
 @pytest.mark.timing
-@pytest.mark.parametrize("name", ["tool", "another"], ids=["of its name", "of another name"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("tool", id="of its name"),
+        pytest.param("another", id="of another name", marks=pytest.mark.slow),
+    ],
+)
 async def test_what_a_consumer_leaves_in_its_300th_handler_is_handled_within_3_s(
     lasting_url: str, name: str
 ) -> None:

@@ -136,6 +136,7 @@ def test_without_a_checkout_the_demo_is_of_the_current_directory(tmp_path: Path)
     assert "this project" in asked("demo", "--help").out
 
 
+@pytest.mark.slow
 def test_every_message_of_the_demo_may_be_sent_again_or_is_said_with_an_ack(played: Played) -> None:
     result, _ = played
     assert result.evidence is not None
@@ -167,6 +168,7 @@ async def test_a_kill_at_any_moment_loses_and_repeats_nothing(tree: Path, lastin
     assert report_of(result).lines == 40
 
 
+@pytest.mark.slow
 async def test_an_empty_directory_gives_a_short_dialogue_that_cannot_be_assessed(tmp_path: Path, url: str) -> None:
     (tmp_path / "empty").mkdir()
     console = paper()
@@ -179,6 +181,7 @@ async def test_an_empty_directory_gives_a_short_dialogue_that_cannot_be_assessed
     assert "not assessable: 4 of 101 messages" in written(console)
 
 
+@pytest.mark.slow
 async def test_two_demos_in_one_log_do_not_mix(tree: Path, played: Played) -> None:
     first, _ = played
     second = await run_demo(tree, first.url, console=paper(), pace=0)
@@ -188,6 +191,7 @@ async def test_two_demos_in_one_log_do_not_mix(tree: Path, played: Played) -> No
     assert first.dialogue != second.dialogue
 
 
+@pytest.mark.slow
 async def test_a_terminal_gets_a_scrolling_view(tree: Path, url: str) -> None:
     console = Console(file=StringIO(), force_terminal=True, width=100, height=20, _environ={"TERM": "xterm"})
     await run_demo(tree, url, console=console, pace=UNHURRIED)
@@ -271,6 +275,7 @@ async def test_cancelling_the_demo_ends_its_bridge(tree: Path, url: str) -> None
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.slow
 def test_no_process_outlives_the_demo(tree: Path, url: str, ending: signal.Signals) -> None:
     demo = start("-u", "-c", PLAY, str(tree), url)
     with demo:

@@ -109,6 +109,7 @@ class TestKilling:
         assert "Ready to accept connections" in log
         assert "SIGTERM" not in log
 
+    @pytest.mark.slow
     def test_a_server_that_refuses_a_message_before_it_is_killed_is_an_error(self, tmp_path: Path) -> None:
         full = wrapped(BINARIES[0], tmp_path, options="--maxmemory 3mb")
         ended = asked("durability", "--seconds", "60", "--server", str(full))
@@ -125,6 +126,7 @@ class TestKilling:
         assert heads.split()[:4] == ["appendfsync", "acknowledged", "stored", "lost"]
         assert "A power cut was not tried" in ended.out
 
+    @pytest.mark.slow
     def test_interrupted_it_leaves_nothing_behind(self, tmp_path: Path) -> None:
         with started("durability", "--seconds", "60", directory=tmp_path, TMPDIR=str(tmp_path)) as process:
             await_load(tmp_path)

@@ -37,7 +37,10 @@ def killed_after(batches: int, url: str, file: Path) -> bool:
         return bool(told[-1])
 
 
-@pytest.mark.parametrize(("events", "least"), [(30, 1), pytest.param(360, 9, marks=pytest.mark.stress)])
+@pytest.mark.parametrize(
+    ("events", "least"),
+    [pytest.param(30, 1, marks=pytest.mark.slow), pytest.param(360, 9, marks=pytest.mark.stress)],
+)
 async def test_a_killed_import_is_made_again(lasting_url: str, tmp_path: Path, events: int, least: int) -> None:
     source_url = f"sqlite:///{tmp_path}/source.db"
     log = DialogueLog(store_environment(source_url))

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,11 @@ from tests.processes import ROOT
 WALKS = (ROOT / "docs" / "extending.md").read_text().split("\n## ")[1:]
 LEFT_OUT = shutil.ignore_patterns(".*", "*.pyc.*", "*.egg-info")
 """Compiled files come along, except what others are writing just now."""
+
+
+def _parameter(walk: str) -> Any:
+    title, _, _ = walk.partition("\n")
+    return pytest.param(walk, id=title, marks=() if title == "A detector" else pytest.mark.slow)
 
 
 def _blocks(walk: str) -> list[tuple[str, str, str]]:
@@ -29,7 +35,7 @@ def _change(file: Path, change: str) -> None:
     file.write_text(before.replace(old, new))
 
 
-@pytest.mark.parametrize("walk", WALKS, ids=[walk.partition("\n")[0] for walk in WALKS])
+@pytest.mark.parametrize("walk", [_parameter(walk) for walk in WALKS])
 def test_walk_leads_to_code_in_style_that_passes_its_test(walk: str, tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(ROOT, project, ignore=LEFT_OUT)

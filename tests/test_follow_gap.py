@@ -49,6 +49,7 @@ class TestFollowingFromBeyondTheEnd:
 
 
 class TestFollowingFromAKnownChain:
+    @pytest.mark.slow
     def test_goes_on_where_it_still_stands(self, url: str, tmp_path: Path) -> None:
         with started("follow", "--json", "--url", url, directory=tmp_path) as process:
             assert process.stdout is not None
@@ -79,7 +80,7 @@ class TestAFollowerWhoseServerLostWhatItHadSeen:
         server.remember()
         return server
 
-    @pytest.mark.parametrize("json_lines", [True, False])
+    @pytest.mark.parametrize("json_lines", [True, pytest.param(False, marks=pytest.mark.slow)])
     def test_tells_the_lost_positions(self, server: Forgetful, tmp_path: Path, json_lines: bool) -> None:
         asyncio.run(_written(server.url))
         more = ["--json"] if json_lines else []
@@ -96,6 +97,7 @@ class TestAFollowerWhoseServerLostWhatItHadSeen:
             assert "positions 3 to 4" in out
         assert err.splitlines()[-1].startswith("callosum: The log ends at position 2;")
 
+    @pytest.mark.slow
     def test_tells_of_a_log_that_was_emptied(self, server: Forgetful, tmp_path: Path) -> None:
         with started("follow", "--json", "--url", server.url, directory=tmp_path) as process:
             assert process.stdout is not None

@@ -63,6 +63,7 @@ async def test_the_next_process_starts_open_with_the_same_retry_at_and_closes_by
         assert [moved.generation for moved in await transitions(following)] == [1, 2, 3]
 
 
+@pytest.mark.slow
 async def test_permits_of_a_killed_process_come_back_with_its_lease_and_the_circuit_closes(
     lasting_url: str,
 ) -> None:

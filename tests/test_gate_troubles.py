@@ -276,6 +276,7 @@ class TestReadModels:
             after = await gate_events(callosum)
         assert [recorded.position for recorded in after] == [recorded.position for recorded in before]
 
+    @pytest.mark.slow
     async def test_a_rebuild_while_it_trips_comes_to_the_same(self, lasting_url: str) -> None:
         async with guarded(lasting_url, wait_in_open=0.05) as callosum:
             dialogue = await callosum.open_dialogue("failing")

@@ -91,6 +91,7 @@ def test_a_mutation_is_caught_only_by_a_test_that_fails(checkout: Path, old: str
 
 
 @pytest.mark.parametrize(("hangs", "said"), [(True, "caught"), (False, "NOT CAUGHT: no end after 1 seconds")])
+@pytest.mark.slow
 def test_a_mutation_that_hangs_is_caught_only_where_that_is_expected(
     checkout: Path, hangs: bool, said: str
 ) -> None:

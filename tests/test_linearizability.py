@@ -451,6 +451,7 @@ def repeated(history: list[Operation]) -> int:
     return receipts.total() - len(receipts)
 
 
+@pytest.mark.slow
 def test_2000_operations_of_8_writers_are_linearizable(crowd: Crowd, store: str) -> None:
     check(crowd, store, 2000)
 

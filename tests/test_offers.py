@@ -27,8 +27,11 @@ from tests.proxy import Proxy
 
 
 @pytest.fixture
-def inbox(callosum: CorpusCallosum) -> Inbox:
-    return callosum._open.log.recorder.inbox
+def inbox(callosum: CorpusCallosum, monkeypatch: pytest.MonkeyPatch) -> Inbox:
+    """Nobody looks now and then: who looks while a message comes is offered nothing."""
+    inbox = callosum._open.log.recorder.inbox
+    monkeypatch.setattr(inbox, "look_every", None)
+    return inbox
 
 
 @contextmanager

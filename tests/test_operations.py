@@ -290,6 +290,7 @@ class TestABackup:
         assert (restored["events"], restored["messages"], restored["problem"]) == (4, 6, None)
         assert (server.directory / "appendonlydir.before").is_dir()
 
+    @pytest.mark.slow
     async def test_a_copy_that_ends_within_an_append_is_restored_without_that(
         self, server: PrivateServer, shell: Shell, tmp_path: Path
     ) -> None:

@@ -313,6 +313,7 @@ async def overloaded(url: str, seconds: float) -> None:
 
 
 @pytest.mark.timing
+@pytest.mark.slow
 async def test_three_seconds_of_overload_leave_the_tract_within_its_capacity(lasting_url: str) -> None:
     await overloaded(lasting_url, 3)
 

@@ -63,6 +63,7 @@ RUNS = 200
 MESSAGES_A_RUN = 40
 
 
+@pytest.mark.slow
 async def test_two_processes_in_the_same_dialogues_lose_and_repeat_nothing(lasting_url: str) -> None:
     async with CorpusCallosum.open(lasting_url) as callosum:
         dialogues = [await callosum.open_dialogue(f"shared {n}") for n in range(3)]
@@ -150,6 +151,7 @@ async def _killed_imports(directory: Path, kills: int, seed: int) -> list[int]:
     return left
 
 
+@pytest.mark.slow
 async def test_an_import_killed_in_the_middle_and_repeated_has_every_message_once(tmp_path: Path) -> None:
     left = await _killed_imports(tmp_path, kills=3, seed=1)
     assert any(0 < dialogues < RUNS for dialogues in left), f"no kill hit the middle: {left}"

@@ -107,6 +107,7 @@ async def test_second_rebuild_in_another_process_is_refused(lasting_url: str) ->
             await callosum.projections.rebuild(MODEL)
 
 
+@pytest.mark.slow
 async def test_cancelled_rebuild_leaves_no_process_and_can_be_gone_on_with(lasting_url: str) -> None:
     async with CorpusCallosum.open(lasting_url) as callosum:
         await callosum.open_dialogue("cancelled")

@@ -298,6 +298,7 @@ async def growth(url: str, *, waiting: int, warm_up: int, taken: int) -> float:
 
 
 @on_linux
+@pytest.mark.slow
 async def test_a_consumers_memory_does_not_grow_with_what_waits(lasting_url: str) -> None:
     assert await growth(lasting_url, waiting=20_000, warm_up=1000, taken=2000) < MOST_GROWTH
 

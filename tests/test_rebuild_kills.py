@@ -77,6 +77,7 @@ async def _killed(directory: Path, *, events: int, kills: int, longest: float) -
     print(f"{kills} kills, of which {middle} left a rebuild in the middle")
 
 
+@pytest.mark.slow
 async def test_killed_rebuild_is_gone_on_with_and_its_digest_is_the_same(tmp_path: Path) -> None:
     await _killed(tmp_path, events=25, kills=2, longest=2.0)
 
@@ -126,6 +127,7 @@ async def _two_runners(url: str, seconds: float) -> None:
     print(f"{sent} messages, folded once by two processes")
 
 
+@pytest.mark.slow
 async def test_two_runners_on_one_database_fold_every_event_once(lasting_url: str) -> None:
     await _two_runners(lasting_url, 0.7)
 

@@ -107,6 +107,7 @@ class TestHostileText:
 
 
 class TestList:
+    @pytest.mark.slow
     def test_it_is_sorted_by_each_column_and_says_so(self, browser: Browser) -> None:
         said = browser.ask("""
           const sorted = (key) => document.querySelector(`[data-key=${key}]`).closest("th").ariaSort;
@@ -128,11 +129,13 @@ class TestList:
             "errand 2",
         ]
 
+    @pytest.mark.slow
     def test_what_is_not_known_comes_last_either_way(self, browser: Browser) -> None:
         for _ in range(2):
             column(browser, "emergence").click()
             assert rows(browser)[0] == "a long talk"
 
+    @pytest.mark.slow
     def test_it_is_filtered_by_subject_finding_and_attribute(self, browser: Browser) -> None:
         the(browser, "#subject").send_keys("ERRAND 1")
         until(browser, lambda: len(rows(browser)) == 11)
@@ -145,6 +148,7 @@ class TestList:
         Select(the(browser, "#pattern")).select_by_value("echo_loop")
         until(browser, lambda: rows(browser) == ["a long talk"])
 
+    @pytest.mark.slow
     def test_it_has_pages(self, browser: Browser) -> None:
         assert len(rows(browser)) == 50
         the(browser, "#pages button:nth-of-type(3)").click()
@@ -166,6 +170,7 @@ class TestTranscript:
         until(browser, lambda: the(browser, "#overview").is_displayed())
         assert rows(browser) == ["a long talk"]
 
+    @pytest.mark.slow
     def test_a_link_leads_to_a_message_with_its_finding(self, browser: Browser, page: str) -> None:
         long = browser.ask("return JSON.parse(document.getElementById('index').textContent).at(-1).id")
         browser.get(f"{page}#dialogue/{long}/{LONG - 1}")
@@ -182,6 +187,7 @@ class TestTranscript:
         until(browser, lambda: "no such dialogue" in the(browser, "#dialogue").text)
 
 
+@pytest.mark.slow
 def test_it_can_be_used_by_keyboard_alone(browser: Browser) -> None:
     press(browser, Keys.TAB)
     assert browser.switch_to.active_element.text == "Skip to the dialogues"
@@ -230,6 +236,7 @@ def test_the_page_never_scrolls_sideways_and_texts_of_charts_do_not_overlap(brow
     assert smallest >= 11
 
 
+@pytest.mark.slow
 def test_it_is_light_or_dark_as_the_system_is_or_as_one_says(browser: Browser) -> None:
     def paper() -> int:
         colour: str = browser.ask("return getComputedStyle(document.body).backgroundColor")
@@ -244,6 +251,7 @@ def test_it_is_light_or_dark_as_the_system_is_or_as_one_says(browser: Browser) -
     assert paper() < 50
 
 
+@pytest.mark.slow
 def test_charts_of_circuits_and_backlog_are_there(browser: Browser) -> None:
     charts = browser.ask("return [...document.querySelectorAll('figure')].map(one => one.innerText)")
     [circuits] = [text for text in charts if text.startswith("Circuits over time")]
@@ -252,6 +260,7 @@ def test_charts_of_circuits_and_backlog_are_there(browser: Browser) -> None:
     assert any(text.startswith("Backlog over time") for text in charts)
 
 
+@pytest.mark.slow
 def test_it_is_printed_light_and_whole_and_without_what_is_to_be_pressed(browser: Browser) -> None:
     browser.prefer("dark")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})

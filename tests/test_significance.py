@@ -192,7 +192,7 @@ def test_drawn_partitions_are_close_to_all_and_always_the_same() -> None:
 @pytest.mark.parametrize(
     ("first", "second", "method"),
     [
-        (1000, 1000, Exactness.PERMUTATION),
+        pytest.param(1000, 1000, Exactness.PERMUTATION, marks=pytest.mark.slow),
         (1000, 1001, Exactness.NORMAL),
         (1960, 49, Exactness.PERMUTATION),
     ],

@@ -71,6 +71,7 @@ async def _compare(callosum: CorpusCallosum, steps: list[Replayed]) -> None:
         } == {(pattern, first): values for (of, pattern, first), values in found.items() if of == dialogue}
 
 
+@pytest.mark.slow
 async def test_every_step_has_the_figures_of_a_query_as_of_it(projecting: CorpusCallosum) -> None:
     await _talk(projecting)
     steps = [step async for step in projecting.steps()]
@@ -89,6 +90,7 @@ async def test_steps_go_by_the_thresholds_that_are_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not AIRLINE.exists(), reason="the shared transcripts are not here")
+@pytest.mark.slow
 async def test_the_shared_transcripts_step_as_they_are_measured(tmp_path: Path) -> None:
     some = AIRLINE.read_text().splitlines()[:12]
     (tmp_path / "some.jsonl").write_text("\n".join(some))

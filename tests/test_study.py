@@ -97,6 +97,7 @@ def check_found_seldom(found: Sequence[bool]) -> None:
 
 
 @pytest.mark.no_cover
+@pytest.mark.slow
 def test_of_pure_noise_hardly_more_than_one_study_of_twenty_finds_something() -> None:
     check_found_seldom([finds_something(random.Random(seed), 10, 5, set()) for seed in range(FEW)])
 
