@@ -104,7 +104,7 @@ class Traffic:
         return _says(self.dialogues, sender, self.messages)
 
 
-@pytest.mark.parametrize("messages", [1920, pytest.param(9600, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("messages", [1920, pytest.param(10_048, marks=pytest.mark.stress)])
 async def test_messages_of_64_senders_are_each_where_the_receipt_says(lasting_url: str, messages: int) -> None:
     traffic = Traffic(messages)
     async with CorpusCallosum.open(settings=Settings(url=lasting_url, capacity=0)) as callosum:
@@ -138,7 +138,7 @@ def settle_down() -> Iterator[Callable[[], None]]:
 
 
 async def lags(path: Path, settle_down: Callable[[], None]) -> LagWatch:
-    traffic = Traffic(9600)
+    traffic = Traffic(10_048)
     async with CorpusCallosum.open(settings=Settings(url=f"sqlite:///{path}", capacity=0)) as callosum:
         settle_down()
         await traffic.run(callosum)
