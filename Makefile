@@ -26,7 +26,8 @@ demo: $(VENV)/runtime
 # Three for two cores, because tests wait: for servers, for processes, for one another.
 test: lint
 	$(BIN)/python -m pytest --no-header -q -m 'timing and not stress and not slow' $$(grep -l mark.timing tests/test_*.py)
-	$(BIN)/python -m pytest --no-header -m 'not stress and not slow and not timing' -n 3 --dist worksteal --cov --cov-fail-under=90
+	$(BIN)/python -m pytest --no-header -m 'not stress and not slow and not timing' -n 3 --dist worksteal --cov --cov-report=
+	$(BIN)/coverage report --fail-under=90
 
 lint: $(VENV)/development
 	$(BIN)/ruff check .
