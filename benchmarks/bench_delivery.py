@@ -16,7 +16,8 @@ Ours is `send`, and an agent that is attached with 64 hands; its ack is an event
 XADD for each message, and XREADGROUP with COUNT 64 and BLOCK; it handles an entry, awaits its XACK, and takes the
 next one. redis.asyncio is the natural counterpart, as ours is asyncio. The blocking client, with a thread for each
 sender and one for the consumer, is as a rule faster at the steady pace, so it is there, too. One XACK for all that
-was read is what somebody would write who may handle up to 64 entries twice.
+was read is what somebody would write who may handle up to 64 entries twice. The process is settled as README says
+of a loop that must not be late, for all of them.
 
     python benchmarks/bench_delivery.py [--rounds 5] [--seconds 4] [--json]
 """
@@ -49,6 +50,7 @@ from benchmarks.measuring import (
     in_turns,
     private_server,
     report,
+    settle_down,
     show,
     timed,
 )
@@ -222,6 +224,7 @@ Results = dict[str, Latencies | Report | Crowd]
 
 def measured(rounds: int, seconds: float) -> Results:
     results: Results = {}
+    settle_down()
     with private_server("everysec") as server:
         where = f"{server.binary.name}, fsync everysec"
         results[f"{where}, until it is handled, at {PACE} messages a second"] = asyncio.run(
