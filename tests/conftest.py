@@ -43,14 +43,13 @@ ON_THE_FIRST_SERVER = re.compile(
     r"|test_reactive_streams\.py::test_a_subscriber_never_holds_more_than_it_asked_for"
     r"|test_service\.py::TestIdempotency"
 )
-"""What kills and crowds do to it, what it loses, and its operation."""
+"""What kills and crowds do to it, what it loses and tells, and its operation."""
 
 ON_ANOTHER_STORE = re.compile(
     r"test_sqlite_store\.py.*[Mm]emory"
     r"|test_rebuild_stores\.py.*\[sqlite file"
     r"|test_reactive_streams\.py.*\[sqlite memory"
     r"|test_demo\.py::test_a_kill.*\[sqlite file"
-    r"|test_redis_store\.py.*(two_processes|another_process)"
 )
 """What takes seconds and another store tells as well."""
 
@@ -69,7 +68,7 @@ AGAIN = re.compile(
     r"|linearizability|load|operations|overload|patterns|poison|processes|projection_service|projections"
     r"|reactive_streams|read_side|reading|rebuild|rebuild_kills|rebuild_stores|redis_delivery_kills"
     r"|redis_faults|redis_kills|redis_refusals|redis_store|report_browser|runs|settling|shedding|sqlite_store"
-    r"|steps|subscription|verification)\.py"
+    r"|significance|steps|subscription|verification)\.py"
 )
 """Tests that run lines which others have run: in crowds, in processes, a hundred times over.
 
@@ -86,7 +85,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """What is not measured is not traced at all: not its fixtures, nor the threads that they start.
 
-    In a process of pytest-xdist one measurement lies under another, so the marker `no_cover` stops nothing there.
+    In a process of pytest-xdist one measurement lies under another, and pytest-cov's `no_cover` stops only that.
     """
     stopped: list[Coverage] = []
     if AGAIN.search(item.nodeid) or is_hypothesis_test(getattr(item, "obj", None)):

@@ -126,6 +126,26 @@ async def test_messages_of_64_senders_are_each_where_the_receipt_says(lasting_ur
         assert all(one.position <= next_.position for one, next_ in pairwise(receipts))
 
 
+async def test_between_the_answers_of_a_round_the_loop_gets_to_other_things(callosum: CorpusCallosum) -> None:
+    turns, told_in = 0, set[int]()
+
+    async def other_things() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def say() -> None:
+        await callosum.send(dialogue, source=Tract.INTERNAL, target=Tract.EXTERNAL, sender="one of many")
+        told_in.add(turns)
+
+    dialogue = await callosum.open_dialogue("crowded")
+    others = asyncio.create_task(other_things())
+    await asyncio.gather(*(say() for _ in range(SENDERS)))
+    others.cancel()
+    assert len(told_in) >= SENDERS / 8
+
+
 @pytest.fixture
 def settle_down() -> Iterator[Callable[[], None]]:
     """What the README says of a loop that must not be late. A collection of pytest's heap takes 50 ms, too."""

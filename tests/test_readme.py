@@ -1,5 +1,6 @@
 """What the README shows is what happens."""
 
+import inspect
 import json
 import re
 import shlex
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.measuring import settle_down
 from tests.processes import ROOT, python
 from tests.terminal import asked
 
@@ -55,3 +57,9 @@ def test_every_make_target_that_the_readme_names_exists() -> None:
 def test_every_file_that_the_readme_links_to_exists() -> None:
     for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / link).exists(), link
+
+
+def test_benchmarks_settle_down_as_it_says() -> None:
+    [said] = [program for program in _blocks("python") if program.startswith("gc.collect()")]
+    _, _, done = inspect.getsource(settle_down).partition('"""\n')
+    assert done.split() == re.sub(r"  #.*", "", said).split()

@@ -136,7 +136,6 @@ def test_groups_that_do_not_overlap_have_an_interval_too() -> None:
     assert -1 < delta.low < 0.9
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("interval_of", [lambda *of: cliffs_delta(*of)[0], rank_correlation])
 def test_an_interval_holds_what_is_true_19_times_of_20(
     interval_of: Callable[[Sequence[float], Sequence[float]], Interval],
@@ -206,7 +205,6 @@ def test_of_very_many_dialogues_the_normal_approximation_is_taken(
     assert 0 < tested.p <= 1
 
 
-@pytest.mark.no_cover
 def test_what_can_be_found_is_found_four_times_of_five() -> None:
     """Two normal groups of 50 whose δ is the least: tests at 0.05 find 80 %."""
     from scipy.stats import mannwhitneyu, norm  # noqa: PLC0415  # as the reference
@@ -245,7 +243,6 @@ def power(of: tuple[int, int], level: float, difference: float) -> float:
     )
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize(("of", "tests"), [((10, 10), 10), ((9, 13), 1), ((5, 5), 6)])
 def test_a_difference_of_shares_is_the_least_with_a_power_of_80(of: tuple[int, int], tests: int) -> None:
     least = least_difference(*of, 0.05 / tests)

@@ -96,7 +96,6 @@ def check_found_seldom(found: Sequence[bool]) -> None:
     assert sum(found) <= len(found) * LEVEL + 2 * (len(found) * LEVEL * (1 - LEVEL)) ** 0.5
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
 def test_of_pure_noise_hardly_more_than_one_study_of_twenty_finds_something() -> None:
     check_found_seldom([finds_something(random.Random(seed), 10, 5, set()) for seed in range(FEW)])
