@@ -6,7 +6,8 @@ the library would otherwise store and import: nothing in a state can make this p
 registered topics are read. Compression and encryption are the library's (COMPRESSOR_TOPIC, CIPHER_KEY).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -64,6 +65,16 @@ class _StoredForm:
         return {name: getattr(decoded, name) for name in self.names}
 
 
+@cache
+def _stored_forms(*aggregates: type[BaseAggregate[UUID]]) -> Mapping[str, _StoredForm]:
+    """By topic. Making them takes as long as a hundred appends, and every log that is opened needs them."""
+    return {
+        event_class.TOPIC: _StoredForm(aggregate.TOPIC, event_class)  # type: ignore[attr-defined]  # all have one
+        for aggregate in aggregates
+        for event_class in events_of(aggregate)
+    }
+
+
 class _OldForm:
     """How the events of an old topic are read."""
 
@@ -86,11 +97,7 @@ class EventMapper(Mapper[UUID]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._encoder = msgspec.msgpack.Encoder()
-        self._written = {
-            event_class.TOPIC: _StoredForm(aggregate.TOPIC, event_class)  # type: ignore[attr-defined]  # all have one
-            for aggregate in self.aggregates
-            for event_class in events_of(aggregate)
-        }
+        self._written = _stored_forms(*self.aggregates)
         self._read: dict[str, _StoredForm | _OldForm] = dict(self._written)
         for upcast in self.upcasts:
             newest = self._written[upcast.event_class.TOPIC]  # type: ignore[attr-defined]  # likewise

@@ -41,7 +41,7 @@ from projections.gates import (
 )
 from projections.known import Known
 from projections.model import Stored
-from projections.tables import Rows, model_table
+from projections.tables import Row, Rows, model_table
 
 __all__ = ["Deliveries", "deliveries"]
 
@@ -357,6 +357,6 @@ def _row(tract: Tract, measures: _Measures) -> dict[str, Any]:
     return {"tract": tract.value, **counts, "wait": _encode(measures.wait), "settle": _encode(measures.settle)}
 
 
-def _measures(row: RowMapping) -> _Measures:
+def _measures(row: Row | RowMapping) -> _Measures:
     counts = {name: row[name] for name in _COUNTS}
     return _Measures(**counts, wait=_decode(row["wait"]), settle=_decode(row["settle"]))

@@ -205,7 +205,7 @@ def gate_row(tract: Tract, gate: TractGate) -> Row:
     }
 
 
-def gate_of(row: RowMapping) -> TractGate:
+def gate_of(row: Row | RowMapping) -> TractGate:
     return _decode(row["gate"])
 
 

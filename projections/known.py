@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import RowMapping, Table
+from sqlalchemy import Table
 
 from projections.fold import Recorded
 from projections.model import Stored
-from projections.tables import keys
+from projections.tables import Row, keys
 
 __all__ = ["Known"]
 
@@ -26,7 +26,7 @@ class Known(Generic[_V]):
         decode: what a row says.
     """
 
-    def __init__(self, table: Table, decode: Callable[[RowMapping], _V]) -> None:
+    def __init__(self, table: Table, decode: Callable[[Row], _V]) -> None:
         self._table = table
         [self._key] = keys(table)
         self._decode = decode

@@ -22,7 +22,6 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    RowMapping,
     Table,
     Text,
     bindparam,
@@ -34,7 +33,7 @@ from sqlalchemy import (
 )
 
 from projections.database import Database, Prepared, definitions, plain
-from projections.tables import SINCE, Rows, keys, values
+from projections.tables import SINCE, Row, Rows, keys, rows_with, values
 
 __all__ = [
     "EARLIER",
@@ -268,20 +267,19 @@ class Stored:
     def __init__(self, reading: Callable[[], AbstractContextManager[Connection]]) -> None:
         self._reading = reading
 
-    def rows(self, table: Table, **wanted: Collection[Any]) -> list[RowMapping]:
+    def rows(self, table: Table, **wanted: Collection[Any]) -> list[Row]:
         """Those whose column has one of the values wanted, of each column that is named.
 
         Raises:
             CheckpointMovedError: they are of a later checkpoint by now.
         """
         [(first, of_first), *others] = wanted.items()
-        query = select(table).where(*(table.c[name].in_(of) for name, of in others))
-        found: list[RowMapping] = []
+        found: list[Row] = []
         listed = list(of_first)
         with self._reading() as connection:
             for start in range(0, len(listed), _AT_ONCE):
-                some = query.where(table.c[first].in_(listed[start : start + _AT_ONCE]))
-                found += connection.execute(some).mappings()
+                some = {first: listed[start : start + _AT_ONCE], **dict(others)}
+                found += rows_with(connection, table, some)
         return found
 
 

@@ -7,8 +7,9 @@ stood at any boundary (see `model`).
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any, Final
 from zlib import crc32
 
@@ -17,7 +18,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from projections.database import Prepared
 
-__all__ = ["SINCE", "Row", "Rows", "keys", "model_table", "tables_version", "values"]
+__all__ = ["SINCE", "Row", "Rows", "keys", "model_table", "rows_with", "tables_version", "values"]
 
 SINCE: Final = "since"
 
@@ -62,11 +63,33 @@ class Rows:
         """Write them as rows of this boundary, into the tables whose names end so."""
         for table, rows in self._rows.items():
             if rows:
-                of_json = {column.name for column in table.columns if isinstance(column.type, JSON)}
+                of_json = _of_json(table)
                 given = (
                     {**row, SINCE: since, **{name: json.dumps(row[name]) for name in of_json}} for row in rows
                 )
                 _upsert(table, suffix).run_many(connection, given)
+
+
+def rows_with(connection: Connection, table: Table, wanted: Mapping[str, Collection[Any]]) -> Sequence[Row]:
+    """The rows, as they were put, whose columns have one of the values wanted, of each column that is named.
+
+    Without SQLAlchemy's query, which would be compiled anew in each database: that takes longer than what it asks.
+    """
+    names = values(table)
+    columns = ", ".join(f'"{name}"' for name in names)
+    where = " AND ".join(f'"{name}" IN ({", ".join("?" * len(of))})' for name, of in wanted.items())
+    text = f'SELECT {columns} FROM "{table.name}" WHERE {where}'  # noqa: S608  # names of our own
+    asked = connection.exec_driver_sql(text, tuple(chain.from_iterable(wanted.values())))
+    found = [dict(zip(names, row, strict=True)) for row in asked]
+    for name in _of_json(table):
+        for row in found:
+            row[name] = json.loads(row[name])
+    return found
+
+
+@cache
+def _of_json(table: Table) -> frozenset[str]:
+    return frozenset(str(column.name) for column in table.columns if isinstance(column.type, JSON))
 
 
 @cache

@@ -19,7 +19,7 @@ from projections.answers import Minute, MinuteList
 from projections.fold import Projection, Recorded
 from projections.known import Known
 from projections.model import Stored
-from projections.tables import Rows, model_table
+from projections.tables import Row, Rows, model_table
 
 __all__ = ["Timeline", "minute_of", "timeline"]
 
@@ -182,5 +182,5 @@ def _row(minute: int, kind: Kind, counts: _Counts) -> dict[str, Any]:
     return {"minute": minute, "kind": kind.value, **msgspec.structs.asdict(counts)}
 
 
-def _counts(row: RowMapping) -> _Counts:
+def _counts(row: Row | RowMapping) -> _Counts:
     return _Counts(**{name: row[name] for name in _Counts.__struct_fields__})
