@@ -7,6 +7,7 @@ A round decides many commands before it appends. What one aggregate has been ask
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import groupby, repeat
 from operator import attrgetter
 from typing import Final
@@ -245,15 +246,14 @@ class Round:
     def dialogue(self, dialogue: UUID) -> Draft:
         draft = self._dialogues.get(dialogue)
         if draft is None:
-            draft = self._dialogues[dialogue] = Draft(
-                lambda: self._log.dialogue(dialogue), delivers=self._log.delivers
-            )
+            load = partial(self._log.dialogue, dialogue)
+            draft = self._dialogues[dialogue] = Draft(load, delivers=self._log.delivers)
         return draft
 
     def consumer(self, consumer: UUID) -> ConsumerDraft:
         draft = self._consumers.get(consumer)
         if draft is None:
-            draft = self._consumers[consumer] = ConsumerDraft(lambda: self._log.consumer(consumer))
+            draft = self._consumers[consumer] = ConsumerDraft(partial(self._log.consumer, consumer))
         return draft
 
     def gate(self, tract: Tract, now: datetime) -> Gate:
