@@ -83,7 +83,6 @@ def settle_down() -> None:
     """What the README says of a loop that must not be late. It is the same for whatever is measured afterwards."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(5_000, 50, 1_000)
     sys.setswitchinterval(0.001)
 
 

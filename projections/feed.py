@@ -15,7 +15,7 @@ from projections.model import Checkpoint
 __all__ = ["MOST_MESSAGES", "Feed"]
 
 MOST_EVENTS: Final = 1000
-MOST_MESSAGES: Final = 5_000
+MOST_MESSAGES: Final = 3_000
 """In a page, unless its first event has more. How many events are read is guessed from the page before, never more
 than twice as many: where many dialogues are opened, what is said in them follows, and would be read in vain."""
 

@@ -57,7 +57,7 @@ __all__ = [
 EARLIER: Final = "_earlier"
 """The end of the name of a table's earlier rows: its columns, and the boundary `until` which a row held."""
 
-BOUNDARY_EVERY: Final = 5_000
+BOUNDARY_EVERY: Final = 3_000
 """Messages and other events from one boundary to the next at most, unless one batch is more."""
 
 _APPLICATION: Final = 0x4343524D

@@ -8,7 +8,7 @@ import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -157,14 +157,52 @@ async def test_between_the_answers_of_a_round_the_loop_gets_to_other_things(tmp_
     assert max(told.values()) <= SENDERS / 4
 
 
+@contextmanager
+def garbage() -> Iterator[list[object]]:
+    """What cannot be reached any more at its end, and was not freed, because it refers to itself."""
+    found: list[object] = []
+    gc.collect()
+    gc.disable()
+    try:
+        yield found
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        found += gc.garbage
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+class TestNothingRefersToItself:
+    """A search for what does holds up all threads, and is made the more often the more there is of it."""
+
+    async def test_of_messages_that_are_said_and_handled(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
+        said = Message(source=Tract.INTERNAL, target=Tract.EXTERNAL, sender="one")
+        async with callosum.subscribe(Tract.EXTERNAL, "tool", demand=8) as subscription:
+            with garbage() as found:
+                for _ in range(100):
+                    await callosum.send_many(dialogue, [said])
+                    await (await anext(subscription)).ack()
+        assert len(found) < 100
+
+    async def test_of_a_round_in_which_one_is_refused(self, callosum: CorpusCallosum, dialogue: UUID) -> None:
+        said = Message(source=Tract.INTERNAL, target=Tract.EXTERNAL, sender="one")
+        mistaken = Message(source=Tract.INTERNAL, target=Tract.EXTERNAL, sender="one", in_reply_to=10**6)
+        with garbage() as found:
+            for _ in range(10):
+                sends = (callosum.send_many(dialogue, [each]) for each in (said, mistaken, said))
+                await asyncio.gather(*sends, return_exceptions=True)
+        assert not [each for each in found if type(each).__module__ == "application.round"]
+
+
 @pytest.fixture
 def settle_down() -> Iterator[Callable[[], None]]:
     """What the README says of a loop that must not be late. A collection of pytest's heap takes 50 ms, too."""
     [lines] = re.findall(r"```python\n(gc\.collect.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    interval = sys.getswitchinterval()
     yield lambda: exec(lines, {"gc": gc, "sys": sys})  # our own README
     gc.unfreeze()
-    gc.set_threshold(*thresholds)
     sys.setswitchinterval(interval)
 
 
