@@ -19,6 +19,9 @@ MOST_MESSAGES: Final = 3_000
 """In a page, unless its first event has more. How many events are read is guessed from the page before, never more
 than twice as many: where many dialogues are opened, what is said in them follows, and would be read in vain."""
 
+_FIRST: Final = 5
+"""Events of the first page, when nothing is known of them."""
+
 _PAGES: Final = 2
 
 Page = Sequence[Recorded | Unread]
@@ -38,7 +41,7 @@ class Feed:
         self._log = log
         self._most_events = most_events
         self.end = 0
-        self._limit = min(MOST_MESSAGES // 1000, most_events)
+        self._limit = min(_FIRST, most_events)
         self._pages: OrderedDict[tuple[int, bytes], Page] = OrderedDict()
         self._reading = Lock()
         self.chain_at = log.chain_at

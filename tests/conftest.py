@@ -23,46 +23,41 @@ from tests.servers import (  # noqa: F401  # fixtures
 )
 
 STORES = {"sqlite file": None, **{binary.name: binary for binary in BINARIES[:1]}}
-"""What is above the store runs on these; the store's own tests run on every server."""
+"""What is above the store runs on these; the store's own tests run on every server, one of them in `make test`."""
 
 IN_MEMORY_TOO = [*STORES, pytest.param("sqlite memory", marks=pytest.mark.stress)]
 """The store's own tests run in memory, too; what is above it, in the long run."""
 
 # Which tests `make test` runs on which store, and which `make stress` runs in its stead, is decided here, by file.
-# The contract of stores (test_redis_store.py), with leases, gates, room and lines, is on every server. What is in
-# no list is above the store: `make test` runs it on SQLite, `make stress` on servers.
-
-ON_EVERY_SERVER = re.compile(r"test_(redis_refusals|layouts|permits)\.py")
-"""What each of them does: beside the contract of stores, refuse, tell its layout, and keep count of permits."""
+# What is in no list is above the store: `make test` runs it on SQLite, `make stress` on servers.
 
 ON_THE_FIRST_SERVER = re.compile(
-    r"test_(cli_stores|delivery_faults|delivery_processes|demo|doctor|durability|linearizability|lost_tail"
-    r"|operations|private_server|proxy|rebuild_stores|redis_\w+|subscription)\.py"
+    r"test_(cli_stores|delivery_faults|delivery_processes|demo|doctor|durability|layouts|linearizability|lost_tail"
+    r"|operations|permits|private_server|proxy|redis_\w+|subscription)\.py"
     r"|test_follow_gap\.py::TestAFollowerWhoseServer"
     r"|test_export\.py::test_a_live_log_comes_back_whole.*sqlite file.*jsonl"
     r"|test_reactive_streams\.py::test_a_subscriber_never_holds_more_than_it_asked_for"
     r"|test_service\.py::TestIdempotency"
 )
-"""What kills and crowds do to it, what it loses and tells, and its operation."""
+"""The contract of stores, what kills and crowds do to it, what it loses and tells, and its operation."""
 
 ON_ANOTHER_STORE = re.compile(
     r"test_sqlite_store\.py.*[Mm]emory"
-    r"|test_rebuild_stores\.py.*\[sqlite file"
+    r"|test_rebuild_stores\.py"
     r"|test_reactive_streams\.py.*\[sqlite memory"
-    r"|test_demo\.py::test_a_kill.*\[sqlite file"
+    r"|test_demo\.py::test_a_kill"
 )
-"""What takes seconds and another store tells as well."""
+"""What takes seconds and another store, or another test, tells as well."""
 
 settings.register_profile("short", max_examples=30, deadline=None)
 settings.register_profile("long", max_examples=500, deadline=None)
 settings.load_profile("short")  # `make stress` takes the long one
 
-SERVER = re.compile(r"(?:redis|valkey) [\d.]+")
+SERVER = re.compile(r"(?:redis|valkey)[ _][\d.]+")
 """In the id of a test that runs on one."""
 
 AGAIN = re.compile(
-    r"valkey"
-    r"|test_(admission|as_of|backtest|circuit_laws|cli|cli_activity|cli_export|cli_findings|cli_measures"
+    r"test_(admission|as_of|backtest|circuit_laws|cli|cli_activity|cli_export|cli_findings|cli_measures"
     r"|cli_study|conformance|dead_letters|deliveries|delivery_processes|delivery_windows|export|export_kills"
     r"|extending|follow_findings|follow_gap|gate_kills|gate_scenarios|gate_troubles|gates|guarantees"
     r"|linearizability|load|operations|overload|patterns|poison|processes|projection_service|projections"
@@ -102,11 +97,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def _is_for_every_day(item: pytest.Item) -> bool:
     if ON_ANOTHER_STORE.search(item.nodeid):
         return False
-    servers = set(SERVER.findall(item.nodeid))
-    if not servers or ON_EVERY_SERVER.search(item.nodeid):
-        return True
+    servers = {found.replace("_", " ") for found in SERVER.findall(item.nodeid)}
     first = {binary.name for binary in BINARIES[:1]}
-    return servers == first and ON_THE_FIRST_SERVER.search(item.nodeid) is not None
+    return not servers or (servers == first and ON_THE_FIRST_SERVER.search(item.nodeid) is not None)
 
 
 @pytest.fixture(autouse=True)

@@ -46,6 +46,7 @@ def agent(url: str, what: str) -> subprocess.Popen[str]:
     return start("-c", AGENT, url, what)
 
 
+@pytest.mark.slow
 async def test_the_next_process_starts_open_with_the_same_retry_at_and_closes_by_itself(lasting_url: str) -> None:
     async with guarded(lasting_url, wait_in_open=2.0) as callosum:
         dialogue = await callosum.open_dialogue("failing")

@@ -277,6 +277,7 @@ class TestTheUser:
 
 
 class TestABackup:
+    @pytest.mark.slow
     async def test_it_is_restored_as_it_was(self, server: PrivateServer, shell: Shell, admin: redis.Redis) -> None:
         await fill(server.url, 3)
         admin.bgrewriteaof()
