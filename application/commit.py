@@ -257,7 +257,11 @@ class _Waiting:
 
 
 class Writer:
-    """The thread. Made, fed and closed on one event loop."""
+    """The thread. Made, fed and closed on one event loop.
+
+    Attributes:
+        telling: rounds of which not all have heard yet what became of their commands.
+    """
 
     def __init__(self, log: DialogueLog, bells: Bells, clock: Callable[[], datetime]) -> None:
         self._log = log
@@ -267,6 +271,7 @@ class Writer:
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._next: _Waiting | None = None
         self._closed = False
+        self.telling = 0
         self._thread = Thread(target=self._run, name="callosum-writer", daemon=True)
         self._thread.start()
 
@@ -334,6 +339,7 @@ class Writer:
 
     def _tell(self, answers: deque[tuple[Callable[[Any], None], Outcome]], hand_over: Callable[[], None]) -> None:
         hand_over()  # first, so that who has acked need not wait for its next delivery
+        self.telling += 1
         self._tell_some(answers)
 
     def _tell_some(self, answers: deque[tuple[Callable[[Any], None], Outcome]]) -> None:
@@ -343,6 +349,11 @@ class Writer:
             told(outcome)
         if answers:
             self._loop.call_soon(self._tell_some, answers)
+        else:
+            self._loop.call_soon(self._end_telling)  # when those who were told last have gone on
+
+    def _end_telling(self) -> None:
+        self.telling -= 1
 
 
 def _resolve(future: asyncio.Future[Any], outcome: Outcome) -> None:

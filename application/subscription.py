@@ -190,7 +190,7 @@ class Subscription:
                     raise StopAsyncIteration
                 await self._wait_for_one()
             delivery = self._ready.popleft()
-            if len(self._ready) == _MOST_READY // 2:
+            if len(self._ready) == _MOST_READY // 2 and self._wants_more:
                 self._look_soon()
             if not delivery.has_expired:
                 delivery.begin()
@@ -245,15 +245,24 @@ class Subscription:
         self._credit += count
         if owed > 0:
             self._tell(min(owed, count))
-        self._look_soon()
+        if self._wants_more:
+            self._look_soon()
+
+    @property
+    def _wants_more(self) -> bool:
+        """Whether more is asked for, and there may be some."""
+        return self.left and self._credit > 0
 
     def _look_soon(self) -> None:
-        """For all that is asked for in this turn of the loop."""
-        if self.left and self._credit > 0 and not self._about_to_look:
+        """For all that is asked for in this turn of the loop, or until the writer has told of a whole round."""
+        if not self._about_to_look:
             self._about_to_look = True
             self._loop.call_soon(self._look_now)
 
     def _look_now(self) -> None:
+        if self._writer.telling:
+            self._loop.call_soon(self._look_now)
+            return
         self._about_to_look = False
         self.look()
 
@@ -352,9 +361,9 @@ class Subscription:
             self.left = taken.left
             self._look_later(taken)
         # What is left though it was asked for is held back by the gate, and the bell rings when that changes.
-        more = self.left and self._credit > 0 and (len(held) > 0 or asked == 0)
+        more = self._wants_more and (len(held) > 0 or asked == 0)
         if self._end_claim() or taken is None or more:
-            self.look()
+            self._look_soon()
 
     def _look_later(self, taken: Taken) -> None:
         due = None if taken.next_due is None else taken.next_due / 1000 + 0.001
