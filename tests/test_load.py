@@ -17,7 +17,7 @@ from uuid import UUID
 import pytest
 
 from corpus_callosum import CorpusCallosum, Message, Receipt, ReplyToUnknownMessageError, Settings, Tract
-from tests.processes import ROOT
+from tests.processes import ROOT, start
 
 SENDERS = 64
 DIALOGUES = 100
@@ -206,9 +206,23 @@ def settle_down() -> Iterator[Callable[[], None]]:
     sys.setswitchinterval(interval)
 
 
-async def lags(path: Path, settle_down: Callable[[], None]) -> LagWatch:
-    traffic = Traffic(10_048)
-    async with CorpusCallosum.open(settings=Settings(url=f"sqlite:///{path}", capacity=0)) as callosum:
+FOLDER = """
+import asyncio, sys
+from corpus_callosum import CorpusCallosum, Settings
+
+async def main():
+    async with CorpusCallosum.open(settings=Settings(url=sys.argv[1], capacity=0)) as callosum:
+        print("open", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        print((await callosum.consciousness_metrics()).total_messages, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def lags(path: Path, settle_down: Callable[[], None], *, project: bool = True) -> LagWatch:
+    traffic, url = Traffic(10_048), f"sqlite:///{path}"
+    async with CorpusCallosum.open(settings=Settings(url=url, capacity=0, project=project)) as callosum:
         settle_down()
         await traffic.run(callosum)
     watch = traffic.watch
@@ -220,13 +234,34 @@ async def lags(path: Path, settle_down: Callable[[], None]) -> LagWatch:
     return watch
 
 
+# What else the machine does makes a round worse, never better: one good round of six is enough.
+MOST_ROUNDS = 6
+
+
 @pytest.mark.timing
 async def test_99_looks_of_100_find_the_event_loop_less_than_10_ms_late(
     tmp_path: Path, settle_down: Callable[[], None]
 ) -> None:
     found: list[float] = []
-    # What else the machine does makes a round worse, never better: one good round of six is enough.
-    while len(found) < 6 and min(found, default=MOST_LAG) >= MOST_LAG:
+    while len(found) < MOST_ROUNDS and min(found, default=MOST_LAG) >= MOST_LAG:
         watch = await lags(tmp_path / f"{len(found)}.db", settle_down)
         found.append(watch.percentile(0.99))
+    assert min(found) < MOST_LAG
+
+
+@pytest.mark.slow
+@pytest.mark.timing
+async def test_every_look_does_when_another_process_keeps_the_read_models(
+    tmp_path: Path, settle_down: Callable[[], None]
+) -> None:
+    found: list[float] = []
+    while len(found) < MOST_ROUNDS and min(found, default=MOST_LAG) >= MOST_LAG:
+        path = tmp_path / f"{len(found)}.db"
+        with start("-c", FOLDER, f"sqlite:///{path}") as another:
+            assert another.stdout is not None
+            assert another.stdout.readline() == "open\n", another.communicate()
+            watch = await lags(path, settle_down, project=False)
+            out, _ = another.communicate("\n")
+        assert out == f"{10_048}\n"
+        found.append(max(watch.lags))
     assert min(found) < MOST_LAG
