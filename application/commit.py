@@ -344,13 +344,15 @@ class Writer:
 
     def _tell_some(self, answers: deque[tuple[Callable[[Any], None], Outcome]]) -> None:
         # A few at a time: each wakes a task, and the loop must get to other things between them.
-        for _ in range(min(len(answers), _ANSWERS_AT_ONCE)):
-            told, outcome = answers.popleft()
-            told(outcome)
-        if answers:
-            self._loop.call_soon(self._tell_some, answers)
-        else:
-            self._loop.call_soon(self._end_telling)  # when those who were told last have gone on
+        try:
+            for _ in range(min(len(answers), _ANSWERS_AT_ONCE)):
+                told, outcome = answers.popleft()
+                told(outcome)
+        finally:  # whatever one of them does, the others must hear
+            if answers:
+                self._loop.call_soon(self._tell_some, answers)
+            else:
+                self._loop.call_soon(self._end_telling)  # when those who were told last have gone on
 
     def _end_telling(self) -> None:
         self.telling -= 1

@@ -42,6 +42,9 @@ _MOST_AT_ONCE: Final = 256
 _MOST_READY: Final = 512
 """Deliveries that wait for who iterates, whatever was asked for: more would only fill the memory."""
 
+_MOST_TURNS: Final = 32
+"""Turns of the loop in which a look waits for those whom the writer tells of a round; it takes no more for one."""
+
 _Answer = TypeVar("_Answer")
 _logger = logging.getLogger("callosum.delivery")
 
@@ -257,11 +260,11 @@ class Subscription:
         """For all that is asked for in this turn of the loop, or until the writer has told of a whole round."""
         if not self._about_to_look:
             self._about_to_look = True
-            self._loop.call_soon(self._look_now)
+            self._loop.call_soon(self._look_now, _MOST_TURNS)
 
-    def _look_now(self) -> None:
-        if self._writer.telling:
-            self._loop.call_soon(self._look_now)
+    def _look_now(self, turns: int) -> None:
+        if self._writer.telling and turns:
+            self._loop.call_soon(self._look_now, turns - 1)
             return
         self._about_to_look = False
         self.look()

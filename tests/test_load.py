@@ -6,7 +6,7 @@ import random
 import re
 import sqlite3
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import pairwise
@@ -155,6 +155,18 @@ async def test_between_the_answers_of_a_round_the_loop_gets_to_other_things(tmp_
         others.cancel()
     assert told.total() == SENDERS
     assert max(told.values()) <= SENDERS / 4
+
+
+async def test_all_of_a_round_hear_of_it_whatever_one_of_them_does(callosum: CorpusCallosum) -> None:
+    def fails(_: object) -> None:
+        raise RuntimeError("as it may")
+
+    writer, heard = callosum._open.writer, list[object]()
+    with pytest.raises(RuntimeError, match="as it may"):
+        writer._tell(deque([(fails, 1), *((heard.append, number) for number in range(SENDERS))]), lambda: None)
+    await asyncio.sleep(0.1)
+    assert heard == list(range(SENDERS))
+    assert writer.telling == 0
 
 
 @contextmanager
