@@ -188,8 +188,9 @@ class TestASubscription:
         assert isinstance(outcome, list)
 
     async def test_takes_what_it_asked_for_however_long_others_are_told_of_rounds(
-        self, callosum: CorpusCallosum, dialogue: UUID
+        self, callosum: CorpusCallosum, dialogue: UUID, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(type(callosum._open.log.recorder.inbox), "look_every", None)
         await say(callosum, dialogue, "a")
         async with callosum.subscribe(Tract.EXTERNAL, "tool", demand=0) as subscription:
             await asyncio.sleep(0.1)
