@@ -8,7 +8,7 @@ OUTCOME := reward
 # Tests start many processes, each of which would compile the project anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint check stress bench mutate docs study screenshots clean
+.PHONY: help demo test suite lint style types check stress bench mutate docs study screenshots clean
 
 help:
 	@echo "make demo    two groups of agents talk over a bridge that is killed and restarted on the way"
@@ -23,15 +23,23 @@ help:
 demo: $(VENV)/runtime
 	$(BIN)/callosum demo
 
-# Three for two cores, because tests wait: for servers, for processes, for one another.
-test: lint
+# Tests wait: for servers, for processes, for one another. Types are checked meanwhile.
+test: style
 	$(BIN)/python -m pytest --no-header -q -m 'timing and not stress and not slow' $$(grep -l mark.timing tests/test_*.py)
+	@$(MAKE) --no-print-directory --jobs=2 types suite
+
+# Three for two cores, for the same reason.
+suite: $(VENV)/development
 	$(BIN)/python -m pytest --no-header -m 'not stress and not slow and not timing' -n 3 --dist worksteal --cov --cov-report=
 	$(BIN)/coverage report --fail-under=90
 
-lint: $(VENV)/development
+lint: style types
+
+style: $(VENV)/development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/development
 	MYPY_NUM_WORKERS=2 $(BIN)/mypy
 	$(BIN)/lint-imports
 
