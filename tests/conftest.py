@@ -57,13 +57,13 @@ SERVER = re.compile(r"(?:redis|valkey)[ _][\d.]+")
 """In the id of a test that runs on one."""
 
 AGAIN = re.compile(
-    r"test_(admission|agents|as_of|backtest|circuit_laws|cli|cli_activity|cli_export|cli_findings|cli_measures"
-    r"|cli_study|conformance|dead_letters|deliveries|delivery_processes|delivery_windows|explanation|export"
-    r"|export_kills|extending|follow_findings|follow_gap|gate_kills|gate_scenarios|gate_troubles|gates|guarantees"
-    r"|linearizability|load|offers|operations|ordered|overload|patterns|poison|private_server|processes"
+    r"test_(admission|as_of|backtest|circuit_laws|cli|cli_activity|cli_export|cli_findings|cli_measures"
+    r"|cli_study|conformance|dead_letters|deliveries|delivery_processes|delivery_windows|explanation"
+    r"|export|export_kills|extending|follow_findings|follow_gap|gate_kills|gate_scenarios|gate_troubles"
+    r"|gates|guarantees|linearizability|load|operations|overload|patterns|poison|private_server|processes"
     r"|projection_service|projections|proxy|queries|reactive_streams|read_side|reading|readme|rebuild"
-    r"|rebuild_kills|rebuild_stores|redis_delivery_kills|redis_faults|redis_kills|redis_refusals|redis_store"
-    r"|report_browser|runs|service|settling|shedding|sqlite_store|significance|steps|subscription|timeline"
+    r"|rebuild_kills|rebuild_stores|redis_delivery_kills|redis_faults|redis_kills|redis_refusals"
+    r"|redis_store|report_browser|runs|settling|shedding|sqlite_store|significance|steps|subscription"
     r"|verification)\.py"
 )
 """Tests that run lines which others have run: in crowds, in processes, a hundred times over.
