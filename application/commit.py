@@ -257,11 +257,7 @@ class _Waiting:
 
 
 class Writer:
-    """The thread. Made, fed and closed on one event loop.
-
-    Attributes:
-        telling: rounds of which not all have heard yet what became of their commands.
-    """
+    """The thread. Made, fed and closed on one event loop."""
 
     def __init__(self, log: DialogueLog, bells: Bells, clock: Callable[[], datetime]) -> None:
         self._log = log
@@ -271,7 +267,7 @@ class Writer:
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._next: _Waiting | None = None
         self._closed = False
-        self.telling = 0
+        self._then: list[Callable[[], None]] | None = None  # of the round that is being told of; None: of none
         self._thread = Thread(target=self._run, name="callosum-writer", daemon=True)
         self._thread.start()
 
@@ -338,11 +334,16 @@ class Writer:
             self._loop.call_soon_threadsafe(self._tell, answers, hand_over)
 
     def _tell(self, answers: deque[tuple[Callable[[Any], None], Outcome]], hand_over: Callable[[], None]) -> None:
-        hand_over()  # first, so that who has acked need not wait for its next delivery
-        self.telling += 1
-        self._tell_some(answers)
+        then: list[Callable[[], None]] = []
+        self._then = then
+        try:
+            hand_over()  # first, so that who has acked need not wait for its next delivery
+        finally:
+            self._tell_some(answers, then)
 
-    def _tell_some(self, answers: deque[tuple[Callable[[Any], None], Outcome]]) -> None:
+    def _tell_some(
+        self, answers: deque[tuple[Callable[[Any], None], Outcome]], then: list[Callable[[], None]]
+    ) -> None:
         # A few at a time: each wakes a task, and the loop must get to other things between them.
         try:
             for _ in range(min(len(answers), _ANSWERS_AT_ONCE)):
@@ -350,12 +351,19 @@ class Writer:
                 told(outcome)
         finally:  # whatever one of them does, the others must hear
             if answers:
-                self._loop.call_soon(self._tell_some, answers)
+                self._loop.call_soon(self._tell_some, answers, then)
             else:
-                self._loop.call_soon(self._end_telling)  # when those who were told last have gone on
+                if self._then is then:
+                    self._then = None
+                for callback in then:
+                    self._loop.call_soon(callback)  # after the tasks that were woken
 
-    def _end_telling(self) -> None:
-        self.telling -= 1
+    def when_told(self, callback: Callable[[], None]) -> None:
+        """Call this soon; when a round is being told of, after all of it have heard and gone on."""
+        if self._then is None:
+            self._loop.call_soon(callback)
+        else:
+            self._then.append(callback)
 
 
 def _resolve(future: asyncio.Future[Any], outcome: Outcome) -> None:

@@ -42,9 +42,6 @@ _MOST_AT_ONCE: Final = 256
 _MOST_READY: Final = 512
 """Deliveries that wait for who iterates, whatever was asked for: more would only fill the memory."""
 
-_MOST_TURNS: Final = 32
-"""Turns of the loop in which a look waits for those whom the writer tells of a round; it takes no more for one."""
-
 _Answer = TypeVar("_Answer")
 _logger = logging.getLogger("callosum.delivery")
 
@@ -257,15 +254,12 @@ class Subscription:
         return self.left and self._credit > 0
 
     def _look_soon(self) -> None:
-        """For all that is asked for in this turn of the loop, or until the writer has told of a whole round."""
+        """For all that is asked for in this turn of the loop, or by those who hear of one round of the writer."""
         if not self._about_to_look:
             self._about_to_look = True
-            self._loop.call_soon(self._look_now, _MOST_TURNS)
+            self._writer.when_told(self._look_now)
 
-    def _look_now(self, turns: int) -> None:
-        if self._writer.telling and turns:
-            self._loop.call_soon(self._look_now, turns - 1)
-            return
+    def _look_now(self) -> None:
         self._about_to_look = False
         self.look()
 

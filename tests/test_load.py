@@ -7,10 +7,12 @@ import re
 import sqlite3
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 from uuid import UUID
 
@@ -164,9 +166,25 @@ async def test_all_of_a_round_hear_of_it_whatever_one_of_them_does(callosum: Cor
     writer, heard = callosum._open.writer, list[object]()
     with pytest.raises(RuntimeError, match="as it may"):
         writer._tell(deque([(fails, 1), *((heard.append, number) for number in range(SENDERS))]), lambda: None)
+    writer.when_told(lambda: heard.append("all"))
     await asyncio.sleep(0.1)
-    assert heard == list(range(SENDERS))
-    assert writer.telling == 0
+    assert heard == [*range(SENDERS), "all"]
+
+
+async def test_who_waits_until_a_round_has_heard_waits_for_no_later_one(callosum: CorpusCallosum) -> None:
+    writer, heard = callosum._open.writer, list[object]()
+    for name, count in (("first", SENDERS), ("second", 2 * SENDERS)):
+        writer._tell(deque((heard.append, name) for _ in range(count)), lambda: None)
+        writer.when_told(partial(heard.append, f"all of the {name}"))
+    assert len(heard) < SENDERS
+    await asyncio.sleep(0.1)
+    [first, second] = (heard.index(f"all of the {name}") for name in ("first", "second"))
+    assert heard[:first].count("first") == SENDERS
+    assert heard[first:second].count("second") > 0
+    assert heard[:second].count("second") == 2 * SENDERS
+    writer.when_told(partial(heard.append, "soon"))
+    await asyncio.sleep(0)
+    assert heard[-1] == "soon"
 
 
 @contextmanager
@@ -232,33 +250,38 @@ asyncio.run(main())
 """
 
 
-async def lags(path: Path, settle_down: Callable[[], None], *, project: bool = True) -> LagWatch:
-    traffic, url = Traffic(10_048), f"sqlite:///{path}"
+async def lags(url: str, settle_down: Callable[[], None], *, project: bool) -> LagWatch:
+    traffic = Traffic(10_048)
     async with CorpusCallosum.open(settings=Settings(url=url, capacity=0, project=project)) as callosum:
         settle_down()
+        started = perf_counter()
         await traffic.run(callosum)
+        rate = traffic.messages / (perf_counter() - started)
     watch = traffic.watch
     sys.stdout.write(
         f"loop lag: p50 {watch.percentile(0.5) * 1e3:.2f} ms, p99 {watch.percentile(0.99) * 1e3:.2f} ms,"
         f" p99.9 {watch.percentile(0.999) * 1e3:.2f} ms,"
-        f" max {max(watch.lags) * 1e3:.2f} ms over {len(watch.lags)} looks\n"
+        f" max {max(watch.lags) * 1e3:.2f} ms over {len(watch.lags)} looks, {rate:,.0f} messages/s\n"
     )
     return watch
 
 
-# What else the machine does makes a round worse, never better: one good round of six is enough.
-MOST_ROUNDS = 6
+async def least_lag(directory: Path, lag_of: Callable[[str], Awaitable[float]]) -> float:
+    """Of the first good round. What else the machine does makes one worse, never better: one of six is enough."""
+    found: list[float] = []
+    while len(found) < 6 and min(found, default=MOST_LAG) >= MOST_LAG:
+        found.append(await lag_of(f"sqlite:///{directory}/{len(found)}.db"))
+    return min(found)
 
 
 @pytest.mark.timing
 async def test_99_looks_of_100_find_the_event_loop_less_than_10_ms_late(
     tmp_path: Path, settle_down: Callable[[], None]
 ) -> None:
-    found: list[float] = []
-    while len(found) < MOST_ROUNDS and min(found, default=MOST_LAG) >= MOST_LAG:
-        watch = await lags(tmp_path / f"{len(found)}.db", settle_down)
-        found.append(watch.percentile(0.99))
-    assert min(found) < MOST_LAG
+    async def lag_of(url: str) -> float:
+        return (await lags(url, settle_down, project=True)).percentile(0.99)
+
+    assert await least_lag(tmp_path, lag_of) < MOST_LAG
 
 
 @pytest.mark.slow
@@ -266,14 +289,13 @@ async def test_99_looks_of_100_find_the_event_loop_less_than_10_ms_late(
 async def test_every_look_does_when_another_process_keeps_the_read_models(
     tmp_path: Path, settle_down: Callable[[], None]
 ) -> None:
-    found: list[float] = []
-    while len(found) < MOST_ROUNDS and min(found, default=MOST_LAG) >= MOST_LAG:
-        path = tmp_path / f"{len(found)}.db"
-        with start("-c", FOLDER, f"sqlite:///{path}") as another:
+    async def lag_of(url: str) -> float:
+        with start("-c", FOLDER, url) as another:
             assert another.stdout is not None
             assert another.stdout.readline() == "open\n", another.communicate()
-            watch = await lags(path, settle_down, project=False)
+            watch = await lags(url, settle_down, project=False)
             out, _ = another.communicate("\n")
         assert out == f"{10_048}\n"
-        found.append(max(watch.lags))
-    assert min(found) < MOST_LAG
+        return max(watch.lags)
+
+    assert await least_lag(tmp_path, lag_of) < MOST_LAG

@@ -187,18 +187,6 @@ class TestASubscription:
         [outcome] = commit(callosum._open.log, [said], datetime.now(UTC))
         assert isinstance(outcome, list)
 
-    async def test_takes_what_it_asked_for_however_long_others_are_told_of_rounds(
-        self, callosum: CorpusCallosum, dialogue: UUID, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(type(callosum._open.log.recorder.inbox), "look_every", None)
-        await say(callosum, dialogue, "a")
-        async with callosum.subscribe(Tract.EXTERNAL, "tool", demand=0) as subscription:
-            await asyncio.sleep(0.1)
-            callosum._open.writer.telling += 1
-            subscription.request(1)
-            assert (await following(subscription)).message.payload == "a"
-            callosum._open.writer.telling -= 1
-
     async def test_is_entered_once(self, callosum: CorpusCallosum) -> None:
         async with callosum.subscribe(Tract.EXTERNAL, "tool") as subscription:
             pass
