@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make demo    two groups of agents talk over a bridge that is killed and restarted on the way"
 	@echo "make test    everything that must hold: style, types, layers, all tests with coverage"
-	@echo "make stress  tests that take seconds or minutes, and on servers what make test does on SQLite alone"
+	@echo "make stress  tests that take seconds or minutes, and on every server what make test does on SQLite or one of them"
 	@echo "make bench   what writing and reading cost, beside bare sqlite3 and redis-py"
 	@echo "make mutate  break each guarantee in the code and see its test fail"
 	@echo "make screenshots  reports as a browser shows them, light and dark, wide and narrow, into build/screenshots"

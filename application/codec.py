@@ -67,7 +67,7 @@ class _StoredForm:
 
 @cache
 def _stored_forms(*aggregates: type[BaseAggregate[UUID]]) -> Mapping[str, _StoredForm]:
-    """By topic. Making them takes as long as a hundred appends, and every log that is opened needs them."""
+    """By topic. Made once: it takes milliseconds, and every log that is opened needs them."""
     return {
         event_class.TOPIC: _StoredForm(aggregate.TOPIC, event_class)  # type: ignore[attr-defined]  # all have one
         for aggregate in aggregates
